@@ -1,0 +1,281 @@
+// The streaming encoder. Every layer keeps a window of its own input: as many past rows as its taps reach back, and
+// whatever still waits for the rows its taps reach ahead. A block of samples goes through all layers, each giving as
+// many rows as it has become certain of; nothing is computed twice, and memory depends on the receptive field and not
+// on the length.
+//
+//   layer input   |<- left context ->|<- certain rows ->|<- right context ->|
+//                 base            next                                     end
+//
+// Zeros before the first and after the last row are the zero padding of the equations, so a stream cut anywhere gives
+// the bits of one call. Threads split the rows of a layer.
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+#include "cpu/packing.h"
+#include "cpu/thread_team.h"
+#include "musicstar/engine.h"
+
+namespace musicstar::cpu {
+
+namespace {
+
+constexpr std::int64_t kBlock = 1024;  // samples that travel through the layers together
+constexpr std::int64_t kGrain = 32;    // rows a thread takes at least
+
+// A sliding window over the rows of a layer's input, at absolute positions.
+class Window {
+ public:
+  Window(Arena& arena, std::int64_t stride, std::int64_t left, std::int64_t right)
+      : stride_(stride),
+        left_(left),
+        capacity_(left + right + kBlock + std::max(kBlock, (left + right) / 4)),  // the slack makes moves rare
+        rows_(arena.floats(capacity_ * stride)) {
+    reset();
+  }
+
+  void reset() {
+    base_ = -left_;
+    end_ = 0;
+    next_ = 0;
+    std::memset(rows_, 0, static_cast<std::size_t>(left_ * stride_) * sizeof(float));
+  }
+
+  // Room for n rows at `end`; rows that no tap reaches any more may be dropped.
+  float* append(std::int64_t n) {
+    if (end_ + n - base_ > capacity_) {
+      const std::int64_t first_needed = next_ - left_;
+      std::memmove(rows_, row(first_needed), static_cast<std::size_t>((end_ - first_needed) * stride_) * sizeof(float));
+      base_ = first_needed;
+    }
+    float* place = row(end_);
+    end_ += n;
+    return place;
+  }
+
+  const float* next_row() { return row(next_); }
+  void advance(std::int64_t n) { next_ += n; }
+  std::int64_t waiting() const { return end_ - next_; }
+
+ private:
+  float* row(std::int64_t position) { return rows_ + (position - base_) * stride_; }
+
+  std::int64_t stride_, left_, capacity_;
+  float* rows_;
+  std::int64_t base_ = 0, end_ = 0, next_ = 0;
+};
+
+class StreamingEncoder final : public Encoder {
+ public:
+  StreamingEncoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa)
+      : sizes_(sizes), kernels_(kernels_of(isa)), team_(threads), stride_(round_up(sizes.channels, kernels_.tile)) {
+    const std::int64_t kernel_size = sizes.kernel_size;
+    code_stride_ = round_up(sizes.code_channels, kernels_.tile);
+    start_taps_ = arena_.floats(kernel_size * stride_);
+    for (std::int64_t c = 0; c < sizes.channels; ++c) {
+      for (std::int64_t k = 0; k < kernel_size; ++k)
+        start_taps_[k * stride_ + c] = weights.start.weight[c * kernel_size + k];
+    }
+    start_bias_ = padded(weights.start.bias, sizes.channels, stride_);
+    windows_.emplace_back(arena_, 1, sizes.left_context(1), sizes.right_context(1));
+    for (std::int64_t l = 0; l < sizes.depth(); ++l) {
+      const auto& w = weights.layers[l];
+      const std::int64_t dilation = dilation_of_layer(l, sizes.layers);
+      Layer layer;
+      for (std::int64_t k = 0; k < kernel_size; ++k) {
+        layer.taps.push_back(pack(arena_, kernels_.tile, sizes.channels, stride_,
+                                  {{w.dilated.weight, sizes.channels, 0, kernel_size, k, 0}}));
+        layer.tap_offsets.push_back((k - kernel_size / 2) * dilation);
+      }
+      layer.dilated_bias = padded(w.dilated.bias, sizes.channels, stride_);
+      const MatrixPart value = {w.pointwise.weight, sizes.channels, 0, 1, 0, 0};
+      if (sizes.gated) {
+        const MatrixPart gate = {w.pointwise.weight, sizes.channels, sizes.channels, 1, 0, stride_};
+        layer.pointwise = pack(arena_, kernels_.tile, sizes.channels, 2 * stride_, {value, gate});
+        float* bias = arena_.floats(2 * stride_);
+        std::copy_n(w.pointwise.bias, sizes.channels, bias);
+        std::copy_n(w.pointwise.bias + sizes.channels, sizes.channels, bias + stride_);
+        layer.pointwise_bias = bias;
+      } else {
+        layer.pointwise = pack(arena_, kernels_.tile, sizes.channels, stride_, {value});
+        layer.pointwise_bias = padded(w.pointwise.bias, sizes.channels, stride_);
+      }
+      layer.right_context = sizes.right_context(dilation);
+      layers_.push_back(layer);
+      windows_.emplace_back(arena_, stride_, sizes.left_context(dilation), layer.right_context);
+    }
+    code_ = pack(arena_, kernels_.tile, sizes.channels, code_stride_,
+                 {{weights.code.weight, sizes.code_channels, 0, 1, 0, 0}});
+    code_bias_ = padded(weights.code.bias, sizes.code_channels, code_stride_);
+    features_ = arena_.floats((kBlock + 1) * stride_);
+    pooled_ = arena_.floats(stride_);
+    code_row_ = arena_.floats(code_stride_);
+    for (int member = 0; member < team_.size(); ++member) {
+      scratch_.push_back(arena_.floats(kernels_.encoder_scratch_floats(stride_)));
+    }
+  }
+
+  std::int64_t push(const std::uint8_t* codes, std::int64_t n, float* frames) override {
+    frames_ = frames;
+    frames_written_ = 0;
+    for (std::int64_t done = 0; done < n; done += kBlock) {
+      const std::int64_t count = std::min(kBlock, n - done);
+      float* input = windows_[0].append(count);
+      for (std::int64_t t = 0; t < count; ++t) input[t] = input_of_code(codes[done + t]);
+      advance_from_start();
+    }
+    pushed_ += n;
+    return frames_written_;
+  }
+
+  std::int64_t finish(float* frames) override {
+    frames_ = frames;
+    frames_written_ = 0;
+    // Each layer in turn gets its own right padding: zeros that are not the output of the layer before.
+    append_zeros(windows_[0], 1, sizes_.right_context(1), [this] { advance_from_start(); });
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      append_zeros(windows_[l + 1], stride_, layers_[l].right_context, [this, l] { advance_from_layer(l); });
+    }
+    const std::int64_t written = frames_written_;
+    reset();
+    return written;
+  }
+
+  void reset() override {
+    for (Window& window : windows_) window.reset();
+    std::fill_n(pooled_, stride_, 0.0f);
+    in_pool_ = 0;
+    pushed_ = 0;
+    emitted_ = 0;
+  }
+
+  std::int64_t look_ahead() const override {
+    std::int64_t samples = sizes_.right_context(1);
+    for (const Layer& layer : layers_) samples += layer.right_context;
+    return samples;
+  }
+
+  std::int64_t frames_within(std::int64_t n) const override { return (pushed_ + n) / sizes_.pool - emitted_; }
+  std::int64_t frames_at_end() const override { return pushed_ / sizes_.pool - emitted_; }
+
+ private:
+  struct Layer {
+    std::vector<PackedMatrix> taps;
+    std::vector<std::int64_t> tap_offsets;
+    const float* dilated_bias = nullptr;
+    PackedMatrix pointwise;
+    const float* pointwise_bias = nullptr;
+    std::int64_t right_context = 0;
+  };
+
+  const float* padded(const float* values, std::int64_t count, std::int64_t stride) {
+    float* copy = arena_.floats(stride);
+    std::copy_n(values, count, copy);
+    return copy;
+  }
+
+  template <typename Advance>
+  static void append_zeros(Window& window, std::int64_t stride, std::int64_t count, const Advance& advance) {
+    for (std::int64_t done = 0; done < count; done += kBlock) {
+      const std::int64_t n = std::min(kBlock, count - done);
+      std::memset(window.append(n), 0, static_cast<std::size_t>(n * stride) * sizeof(float));
+      advance();
+    }
+  }
+
+  // Where rows that leave layer l (or, with 0, the start convolution) go: the next window, or the pooling.
+  float* destination(std::size_t window, std::int64_t rows) {
+    return window < windows_.size() ? windows_[window].append(rows) : features_;
+  }
+
+  void advance_from_start() {
+    const std::int64_t rows = std::max<std::int64_t>(0, windows_[0].waiting() - sizes_.right_context(1));
+    if (rows == 0) return;
+    const float* x = windows_[0].next_row();
+    float* y = destination(1, rows);
+    const std::int64_t origin = sizes_.kernel_size / 2;
+    for (std::int64_t t = 0; t < rows; ++t) {
+      for (std::int64_t c = 0; c < stride_; ++c) {
+        float sum = start_bias_[c];
+        for (std::int64_t k = 0; k < sizes_.kernel_size; ++k) sum += start_taps_[k * stride_ + c] * x[t + k - origin];
+        y[t * stride_ + c] = sum;
+      }
+    }
+    windows_[0].advance(rows);
+    advance_from_layer(0);
+  }
+
+  void advance_from_layer(std::size_t first) {
+    for (std::size_t l = first; l < layers_.size(); ++l) {
+      const Layer& layer = layers_[l];
+      Window& window = windows_[l + 1];
+      const std::int64_t rows = std::max<std::int64_t>(0, window.waiting() - layer.right_context);
+      if (rows == 0) return;
+      const float* x = window.next_row();
+      float* y = destination(l + 2, rows);
+      team_.run([&](int member) {
+        const auto [begin, end] = team_.share(rows, member, kGrain);
+        EncoderLayerCall call;
+        call.taps = layer.taps.data();
+        call.tap_offsets = layer.tap_offsets.data();
+        call.kernel_size = sizes_.kernel_size;
+        call.dilated_bias = layer.dilated_bias;
+        call.pointwise = layer.pointwise;
+        call.pointwise_bias = layer.pointwise_bias;
+        call.gated = sizes_.gated;
+        call.stride = stride_;
+        call.x = x + begin * stride_;
+        call.y = y + begin * stride_;
+        call.rows = end - begin;
+        call.scratch = scratch_[member];
+        kernels_.encoder_layer(call);
+      });
+      window.advance(rows);
+      if (l + 1 == layers_.size()) pool(rows);
+    }
+  }
+
+  // Averaging commutes with the 1x1 to the code: so pool first, and project once per frame.
+  void pool(std::int64_t rows) {
+    for (std::int64_t t = 0; t < rows; ++t) {
+      const float* x = features_ + t * stride_;
+      for (std::int64_t c = 0; c < stride_; ++c) pooled_[c] += x[c];
+      if (++in_pool_ < sizes_.pool) continue;
+      for (std::int64_t c = 0; c < stride_; ++c) pooled_[c] /= static_cast<float>(sizes_.pool);
+      kernels_.product(code_, pooled_, stride_, code_bias_, 0, code_row_, code_stride_, 1);
+      std::copy_n(code_row_, sizes_.code_channels, frames_ + frames_written_ * sizes_.code_channels);
+      ++frames_written_;
+      ++emitted_;
+      std::fill_n(pooled_, stride_, 0.0f);
+      in_pool_ = 0;
+    }
+  }
+
+  EncoderSizes sizes_;
+  const Kernels& kernels_;
+  ThreadTeam team_;
+  Arena arena_;
+  std::int64_t stride_ = 0, code_stride_ = 0;
+  float* start_taps_ = nullptr;
+  const float* start_bias_ = nullptr;
+  std::vector<Layer> layers_;
+  std::vector<Window> windows_;  // [0] the samples, [l + 1] the input of layer l
+  PackedMatrix code_;
+  const float* code_bias_ = nullptr;
+  float* features_ = nullptr;  // the rows that the last layer has just given
+  float* pooled_ = nullptr;
+  float* code_row_ = nullptr;
+  std::vector<float*> scratch_;
+  std::int64_t in_pool_ = 0, pushed_ = 0, emitted_ = 0;
+  float* frames_ = nullptr;
+  std::int64_t frames_written_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Encoder> make_encoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa) {
+  return std::make_unique<StreamingEncoder>(sizes, weights, threads, isa);
+}
+
+}  // namespace musicstar::cpu

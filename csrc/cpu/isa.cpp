@@ -1,0 +1,80 @@
+#include "musicstar/isa.h"
+
+#include <cstdlib>
+#include <stdexcept>
+
+namespace musicstar::cpu {
+
+namespace {
+
+constexpr Isa kAll[] = {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512};
+
+bool runs_here(Isa isa) {
+#if defined(MUSICSTAR_X86)
+  // The compiler's run-time check asks both the processor and the operating system (XGETBV).
+  switch (isa) {
+    case Isa::kGeneric:
+      return true;
+    case Isa::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case Isa::kAvx512:
+      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+  }
+  return false;
+#else
+  return isa == Isa::kGeneric;
+#endif
+}
+
+std::string names_of(const std::vector<Isa>& isas) {
+  std::string names;
+  for (const Isa isa : isas) names += (names.empty() ? "" : ", ") + std::string(name_of(isa));
+  return names;
+}
+
+}  // namespace
+
+const char* name_of(Isa isa) {
+  switch (isa) {
+    case Isa::kGeneric:
+      return "generic";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+  }
+  return "";
+}
+
+std::vector<Isa> supported_isas() {
+  std::vector<Isa> supported;
+  for (const Isa isa : kAll) {
+    if (runs_here(isa)) supported.push_back(isa);
+  }
+  return supported;
+}
+
+Isa select_isa(const std::string& name) {
+  const std::vector<Isa> supported = supported_isas();
+  std::string wanted = name;
+  std::string asked_by = "instruction set";
+  if (wanted.empty()) {
+    const char* forced = std::getenv("MUSICSTAR_ISA");
+    if (forced == nullptr || *forced == '\0') return supported.back();
+    wanted = forced;
+    asked_by = "MUSICSTAR_ISA";
+  }
+  for (const Isa isa : supported) {
+    if (wanted == name_of(isa)) return isa;
+  }
+  for (const Isa isa : kAll) {
+    if (wanted == name_of(isa)) {
+      throw std::invalid_argument(asked_by + " '" + wanted +
+                                  "' does not run on this machine; here: " + names_of(supported));
+    }
+  }
+  throw std::invalid_argument(asked_by + " '" + wanted + "' is unknown; here: " + names_of(supported));
+}
+
+}  // namespace musicstar::cpu

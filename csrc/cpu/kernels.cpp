@@ -1,0 +1,26 @@
+#include "cpu/kernels.h"
+
+namespace musicstar::cpu {
+
+namespace generic {
+extern const Kernels kKernels;
+}
+#if defined(MUSICSTAR_X86)
+namespace avx2 {
+extern const Kernels kKernels;
+}
+namespace avx512 {
+extern const Kernels kKernels;
+}
+#endif
+
+const Kernels& kernels_of(Isa isa) {
+#if defined(MUSICSTAR_X86)
+  if (isa == Isa::kAvx512) return avx512::kKernels;
+  if (isa == Isa::kAvx2) return avx2::kKernels;
+#endif
+  (void)isa;
+  return generic::kKernels;
+}
+
+}  // namespace musicstar::cpu

@@ -1,0 +1,101 @@
+// What is compiled once per instruction set: a table of plain functions over plain structs.
+//
+// The files behind it (kernels_*.cpp) see no standard container and no inline std:: template: the linker keeps one copy
+// of such a template for the whole program, and it might be the AVX-512 one. Memory, threads and positions are the
+// engines'.
+//
+// Every row vector is padded to a multiple of `tile` floats; padded weights are zero, so padded results are zero as
+// well.
+#pragma once
+
+#include <cstdint>
+
+#include "musicstar/isa.h"
+
+namespace musicstar::cpu {
+
+// A weight matrix of `in` x `out`, packed in tiles of `tile` outputs: [out / tile][in][tile].
+struct PackedMatrix {
+  const float* weight = nullptr;
+  std::int64_t in = 0;     // exact
+  std::int64_t tiles = 0;  // padded outputs / tile
+};
+
+struct EncoderLayerCall {
+  const PackedMatrix* taps = nullptr;         // [kernel_size], channels -> channels
+  const std::int64_t* tap_offsets = nullptr;  // [kernel_size], in rows
+  std::int64_t kernel_size = 0;
+  const float* dilated_bias = nullptr;  // [channels, padded]
+  PackedMatrix pointwise;               // channels -> channels, or value and gate, each padded
+  const float* pointwise_bias = nullptr;
+  bool gated = false;
+  std::int64_t stride = 0;   // floats a row of x and y: channels, padded
+  const float* x = nullptr;  // row 0; tap_offsets reach around it
+  float* y = nullptr;        // row 0 of the output
+  std::int64_t rows = 0;
+  float* scratch = nullptr;  // encoder_scratch_floats(stride)
+};
+
+struct DecoderLayer {
+  const PackedMatrix* taps = nullptr;  // [kernel_size], oldest first: residual -> [gate; filter]
+  PackedMatrix residual_and_skip;      // residual -> [residual; skip]
+  const float* residual_and_skip_bias = nullptr;
+  std::int64_t dilation = 0;
+  std::int64_t ring_rows = 0;  // (kernel_size - 1) * dilation
+};
+
+// The decoder's packed weights: shared by all lanes and threads.
+struct DecoderPlan {
+  std::int64_t kernel_size = 0, pool = 0, classes = 0, depth = 0;
+  std::int64_t residual = 0;         // exact
+  std::int64_t residual_stride = 0;  // padded
+  std::int64_t skip_stride = 0, classes_stride = 0;
+  const float* first_taps = nullptr;  // [kernel_size][residual_stride]
+  const float* first_bias = nullptr;
+  PackedMatrix first_skip;
+  const float* first_skip_bias = nullptr;
+  const DecoderLayer* layers = nullptr;
+  PackedMatrix head, logits;
+  const float* logits_bias = nullptr;
+};
+
+// The state of a group of lanes that one thread decodes.
+struct LaneGroup {
+  std::int64_t lanes = 0;
+  std::int64_t position = 0;
+  float* inputs = nullptr;         // [kernel_size][lanes], oldest first
+  float* const* rings = nullptr;   // [depth] -> [ring_rows][lanes][residual_stride]
+  float* sums = nullptr;           // [lanes][residual_stride + skip_stride]: running residual and skip
+  float* gates = nullptr;          // [lanes][2 residual_stride]
+  float* gated = nullptr;          // [lanes][residual_stride]
+  float* head = nullptr;           // [lanes][skip_stride]
+  float* logits = nullptr;         // [lanes][classes_stride]
+  float* probabilities = nullptr;  // [classes_stride]
+};
+
+// `samples` steps of a lane group within one condition frame.
+struct SampleCall {
+  std::int64_t samples = 0;
+  const float* condition =
+      nullptr;  // [depth][lanes][2 residual_stride], then [lanes][skip_stride]: projected, with biases
+  const float* uniforms = nullptr;  // lane rows `lane_stride` apart; null with `forced`
+  const std::uint8_t* forced = nullptr;
+  std::uint8_t* codes = nullptr;  // may be null
+  float* logits = nullptr;        // may be null; lane rows lane_stride * classes apart
+  std::int64_t lane_stride = 0;
+  float temperature = 1.0f;
+};
+
+struct Kernels {
+  std::int64_t tile;  // floats that rows and outputs are padded to
+  // y[r] = init[r * init_stride] + x[r] W for `rows` rows.
+  void (*product)(const PackedMatrix& w, const float* x, std::int64_t x_stride, const float* init,
+                  std::int64_t init_stride, float* y, std::int64_t y_stride, std::int64_t rows);
+  std::int64_t (*encoder_scratch_floats)(std::int64_t stride);
+  void (*encoder_layer)(const EncoderLayerCall& call);
+  void (*sample)(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call);
+};
+
+const Kernels& kernels_of(Isa isa);
+
+}  // namespace musicstar::cpu

@@ -1,0 +1,219 @@
+// The sampler: packed weights shared by all, and for each thread a group of lanes with a state of its own. Lanes never
+// meet, so threads never wait for each other within a call.
+#include <algorithm>
+#include <vector>
+
+#include "cpu/packing.h"
+#include "cpu/thread_team.h"
+#include "musicstar/engine.h"
+
+namespace musicstar::cpu {
+
+namespace {
+
+class LaneSampler final : public Sampler {
+ public:
+  LaneSampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes, int threads, Isa isa)
+      : sizes_(sizes),
+        kernels_(kernels_of(isa)),
+        lanes_(lanes),
+        team_(static_cast<int>(std::clamp<std::int64_t>(threads, 1, std::max<std::int64_t>(lanes, 1)))) {
+    pack_weights(weights);
+    for (int member = 0; member < team_.size(); ++member) {
+      const auto [begin, end] = team_.share(lanes, member, 1);
+      groups_.push_back(make_group(begin, end - begin));
+    }
+    reset(input_of_code(kStartCode));
+  }
+
+  void reset(float first_input) override {
+    position_ = 0;
+    for (Group& group : groups_) {
+      const std::int64_t lanes = group.state.lanes;
+      group.state.position = 0;
+      std::fill_n(group.state.inputs, (sizes_.kernel_size - 1) * lanes, 0.0f);
+      std::fill_n(group.state.inputs + (sizes_.kernel_size - 1) * lanes, lanes, first_input);
+      for (std::size_t l = 0; l < group.rings.size(); ++l) {
+        std::fill_n(group.rings[l], layers_[l].ring_rows * lanes * plan_.residual_stride, 0.0f);
+      }
+    }
+  }
+
+  void run(const Call& call) override {
+    team_.run([&](int member) { run_group(groups_[member], call); });
+    position_ += call.samples;
+  }
+
+  std::int64_t position() const override { return position_; }
+
+  std::int64_t frames_touched(std::int64_t n) const override {
+    return n == 0 ? 0 : (position_ + n - 1) / sizes_.pool - position_ / sizes_.pool + 1;
+  }
+
+ private:
+  struct Group {
+    std::int64_t first_lane = 0;
+    LaneGroup state;
+    std::vector<float*> rings;
+    float* frames = nullptr;     // [lanes][C]: one condition frame of every lane
+    float* projected = nullptr;  // as SampleCall::condition
+  };
+
+  const float* padded(const float* values, std::int64_t count, std::int64_t stride) {
+    float* copy = arena_.floats(stride);
+    std::copy_n(values, count, copy);
+    return copy;
+  }
+
+  // [first half; second half] of 2R values, each padded; the sum of two biases where two convolutions meet.
+  const float* padded_halves(const float* a, const float* b, std::int64_t half, std::int64_t stride) {
+    float* copy = arena_.floats(2 * stride);
+    for (std::int64_t i = 0; i < half; ++i) {
+      copy[i] = a[i] + b[i];
+      copy[stride + i] = a[half + i] + b[half + i];
+    }
+    return copy;
+  }
+
+  void pack_weights(const DecoderWeights& weights) {
+    const std::int64_t tile = kernels_.tile;
+    const std::int64_t residual = sizes_.residual_channels, skip = sizes_.skip_channels;
+    const std::int64_t kernel_size = sizes_.kernel_size, condition = sizes_.condition_channels;
+    const std::int64_t residual_stride = round_up(residual, tile), skip_stride = round_up(skip, tile);
+    const std::int64_t classes_stride = round_up(sizes_.classes, tile);
+    plan_.kernel_size = kernel_size;
+    plan_.pool = sizes_.pool;
+    plan_.classes = sizes_.classes;
+    plan_.depth = sizes_.depth();
+    plan_.residual = residual;
+    plan_.residual_stride = residual_stride;
+    plan_.skip_stride = skip_stride;
+    plan_.classes_stride = classes_stride;
+
+    float* first_taps = arena_.floats(kernel_size * residual_stride);
+    for (std::int64_t r = 0; r < residual; ++r) {
+      for (std::int64_t k = 0; k < kernel_size; ++k) {
+        first_taps[k * residual_stride + r] = weights.first.weight[r * kernel_size + k];
+      }
+    }
+    plan_.first_taps = first_taps;
+    plan_.first_bias = padded(weights.first.bias, residual, residual_stride);
+    plan_.first_skip = pack(arena_, tile, residual, skip_stride, {{weights.first_skip.weight, skip, 0, 1, 0, 0}});
+    plan_.first_skip_bias = padded(weights.first_skip.bias, skip, skip_stride);
+
+    layers_.resize(plan_.depth);
+    taps_.resize(plan_.depth);
+    for (std::int64_t l = 0; l < plan_.depth; ++l) {
+      const auto& w = weights.layers[l];
+      for (std::int64_t k = 0; k < kernel_size; ++k) {
+        taps_[l].push_back(pack(arena_, tile, residual, 2 * residual_stride,
+                                {{w.dilated.weight, residual, 0, kernel_size, k, 0},
+                                 {w.dilated.weight, residual, residual, kernel_size, k, residual_stride}}));
+      }
+      DecoderLayer& layer = layers_[l];
+      layer.taps = taps_[l].data();
+      layer.residual_and_skip =
+          pack(arena_, tile, residual, residual_stride + skip_stride,
+               {{w.residual.weight, residual, 0, 1, 0, 0}, {w.skip.weight, skip, 0, 1, 0, residual_stride}});
+      float* bias = arena_.floats(residual_stride + skip_stride);
+      std::copy_n(w.residual.bias, residual, bias);
+      std::copy_n(w.skip.bias, skip, bias + residual_stride);
+      layer.residual_and_skip_bias = bias;
+      layer.dilation = dilation_of_layer(l, sizes_.layers);
+      layer.ring_rows = (kernel_size - 1) * layer.dilation;
+      conditions_.push_back(pack(arena_, tile, condition, 2 * residual_stride,
+                                 {{w.condition.weight, residual, 0, 1, 0, 0},
+                                  {w.condition.weight, residual, residual, 1, 0, residual_stride}}));
+      condition_biases_.push_back(padded_halves(w.condition.bias, w.dilated.bias, residual, residual_stride));
+    }
+    plan_.layers = layers_.data();
+
+    plan_.head = pack(arena_, tile, skip, skip_stride, {{weights.head.weight, skip, 0, 1, 0, 0}});
+    head_condition_ = pack(arena_, tile, condition, skip_stride, {{weights.head_condition.weight, skip, 0, 1, 0, 0}});
+    float* head_bias = arena_.floats(skip_stride);
+    for (std::int64_t s = 0; s < skip; ++s) head_bias[s] = weights.head.bias[s] + weights.head_condition.bias[s];
+    head_bias_ = head_bias;
+    plan_.logits = pack(arena_, tile, skip, classes_stride, {{weights.logits.weight, sizes_.classes, 0, 1, 0, 0}});
+    plan_.logits_bias = padded(weights.logits.bias, sizes_.classes, classes_stride);
+  }
+
+  Group make_group(std::int64_t first_lane, std::int64_t lanes) {
+    Group group;
+    group.first_lane = first_lane;
+    group.state.lanes = lanes;
+    group.state.inputs = arena_.floats(sizes_.kernel_size * lanes);
+    for (const DecoderLayer& layer : layers_) {
+      group.rings.push_back(arena_.floats(layer.ring_rows * lanes * plan_.residual_stride));
+    }
+    group.state.sums = arena_.floats(lanes * (plan_.residual_stride + plan_.skip_stride));
+    group.state.gates = arena_.floats(lanes * 2 * plan_.residual_stride);
+    group.state.gated = arena_.floats(lanes * plan_.residual_stride);
+    group.state.head = arena_.floats(lanes * plan_.skip_stride);
+    group.state.logits = arena_.floats(lanes * plan_.classes_stride);
+    group.state.probabilities = arena_.floats(plan_.classes_stride);
+    group.frames = arena_.floats(lanes * sizes_.condition_channels);
+    group.projected = arena_.floats(lanes * (plan_.depth * 2 * plan_.residual_stride + plan_.skip_stride));
+    return group;
+  }
+
+  // The condition acts on a layer through a 1x1: computed once per frame, it is the start value of that layer's sums.
+  void project_condition(Group& group, const Call& call, std::int64_t frame) {
+    const std::int64_t lanes = group.state.lanes, channels = sizes_.condition_channels;
+    for (std::int64_t b = 0; b < lanes; ++b) {
+      std::copy_n(call.condition + ((group.first_lane + b) * call.frames + frame) * channels, channels,
+                  group.frames + b * channels);
+    }
+    float* projected = group.projected;
+    const std::int64_t stride = 2 * plan_.residual_stride;
+    for (std::int64_t l = 0; l < plan_.depth; ++l, projected += lanes * stride) {
+      kernels_.product(conditions_[l], group.frames, channels, condition_biases_[l], 0, projected, stride, lanes);
+    }
+    kernels_.product(head_condition_, group.frames, channels, head_bias_, 0, projected, plan_.skip_stride, lanes);
+  }
+
+  void run_group(Group& group, const Call& call) {
+    group.state.rings = group.rings.data();
+    const std::int64_t first_frame = position_ / sizes_.pool;
+    for (std::int64_t done = 0; done < call.samples;) {
+      const std::int64_t position = position_ + done;
+      project_condition(group, call, position / sizes_.pool - first_frame);
+      const std::int64_t count = std::min(call.samples - done, sizes_.pool - position % sizes_.pool);
+      const std::int64_t at = group.first_lane * call.samples + done;
+      SampleCall part;
+      part.samples = count;
+      part.condition = group.projected;
+      part.uniforms = call.uniforms == nullptr ? nullptr : call.uniforms + at;
+      part.forced = call.forced == nullptr ? nullptr : call.forced + at;
+      part.codes = call.codes == nullptr ? nullptr : call.codes + at;
+      part.logits = call.logits == nullptr ? nullptr : call.logits + at * sizes_.classes;
+      part.lane_stride = call.samples;
+      part.temperature = call.temperature;
+      kernels_.sample(plan_, group.state, part);
+      done += count;
+    }
+  }
+
+  DecoderSizes sizes_;
+  const Kernels& kernels_;
+  std::int64_t lanes_;
+  ThreadTeam team_;
+  Arena arena_;
+  DecoderPlan plan_;
+  std::vector<DecoderLayer> layers_;
+  std::vector<std::vector<PackedMatrix>> taps_;
+  std::vector<PackedMatrix> conditions_;
+  std::vector<const float*> condition_biases_;
+  PackedMatrix head_condition_;
+  const float* head_bias_ = nullptr;
+  std::vector<Group> groups_;
+  std::int64_t position_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Sampler> make_sampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
+                                      int threads, Isa isa) {
+  return std::make_unique<LaneSampler>(sizes, weights, lanes, threads, isa);
+}
+
+}  // namespace musicstar::cpu

@@ -1,0 +1,275 @@
+"""Checkpoints: safetensors with a header that says everything needed to run them.
+
+A checkpoint holds any number of named networks. Tensor `encoder.layers.3.dilated.weight` is tensor
+`layers.3.dilated.weight` of the network `encoder`. The header's metadata are strings:
+
+| key | value |
+|---|---|
+| `format` | `musicstar_ext`, and `format_version`, an integer: another version is refused |
+| `method` | the method of the paper's Table 1 that trained it, e.g. `mixture-supervised` |
+| `networks` | JSON: {network name: architecture config with its `type`} |
+| `domains` | JSON: {"source": "strings-piano", "target": "clarinet-vibraphone"} |
+| `levels` | JSON: {"source": dBFS, "target": dBFS}, the mean level of the training audio |
+| `sample_rate`, `step`, `package_version` | numbers as text, and the version that wrote it |
+| `training` | JSON: what produced it (data, losses, hours); free-form, for people and cards |
+
+Reading needs neither torch nor a numpy that knows bfloat16: 16-bit weights are widened to float32 here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from . import models
+from ._version import __version__
+from .architecture import NetworkConfig, network_from_json, parameter_count
+from .errors import CommandParser, UserError, run_command
+
+FORMAT = "musicstar_ext"
+FORMAT_VERSION = 1
+LARGEST_CHECKPOINT = 4 << 30  # bytes
+
+Tensors = dict[str, np.ndarray]
+
+
+@dataclass
+class Checkpoint:
+    """Networks with their weights (float32 numpy arrays) and what is known about them."""
+
+    method: str
+    networks: dict[str, NetworkConfig]
+    weights: dict[str, Tensors]
+    domains: dict[str, str]
+    levels: dict[str, float]
+    sample_rate: int = 16_000
+    step: int = 0
+    package_version: str = __version__
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def parameter_count(self) -> int:
+        return sum(parameter_count(config) for config in self.networks.values())
+
+
+def save(checkpoint: Checkpoint, path: str | os.PathLike[str], dtype: str = "float32") -> None:
+    """Write a checkpoint whole or not at all: beside its place first, then renamed.
+
+    Args:
+        dtype: how weights are stored, "float32" or "bfloat16" (round to nearest even).
+    """
+    if dtype not in ("float32", "bfloat16"):
+        raise UserError(f"a checkpoint stores float32 or bfloat16, not {dtype!r}")
+    tensors: dict[str, safetensors.TensorSpec] = {}
+    buffers = []  # a TensorSpec holds an address only: these keep it valid
+    for network, weights in checkpoint.weights.items():
+        _check_weights(network, checkpoint.networks[network], weights)
+        for name, array in weights.items():
+            data = np.ascontiguousarray(array, dtype=np.float32)
+            stored = _to_bfloat16(data) if dtype == "bfloat16" else data
+            buffers.append(stored)
+            tensors[f"{network}.{name}"] = safetensors.TensorSpec(
+                dtype=dtype, shape=data.shape, data_ptr=stored.ctypes.data, data_len=stored.nbytes
+            )
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "method": checkpoint.method,
+        "networks": json.dumps({name: config.to_json() for name, config in checkpoint.networks.items()}),
+        "domains": json.dumps(checkpoint.domains),
+        "levels": json.dumps(checkpoint.levels),
+        "sample_rate": str(checkpoint.sample_rate),
+        "step": str(checkpoint.step),
+        "package_version": checkpoint.package_version,
+        "training": json.dumps(checkpoint.training),
+    }
+    write_atomically(Path(path), bytes(safetensors.serialize(tensors, metadata)))
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read and check a checkpoint.
+
+    Raises:
+        UserError: the file is missing, truncated, not safetensors, of another format version, or its tensors do not
+            have the names and shapes that its own config promises, or are not finite.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_CHECKPOINT:
+            raise UserError(f"{path}: {size} bytes is larger than any checkpoint of this package")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    metadata = _metadata(path, data)
+    try:
+        stored = dict(safetensors.deserialize(data))
+    except Exception as error:  # the library raises its own SafetensorError
+        raise UserError(f"{path}: not a whole safetensors file ({error})") from None
+
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path}: a safetensors file, but not a checkpoint of musicstar_ext")
+    if metadata.get("format_version") != str(FORMAT_VERSION):
+        found = metadata.get("format_version")
+        raise UserError(f"{path}: checkpoint format {found}, this version reads format {FORMAT_VERSION}")
+    try:
+        networks = {name: network_from_json(name, text) for name, text in _json_object(metadata, "networks").items()}
+        checkpoint = Checkpoint(
+            method=metadata["method"],
+            networks=networks,
+            weights={},
+            domains={key: str(value) for key, value in _json_object(metadata, "domains").items()},
+            levels={key: float(value) for key, value in _json_object(metadata, "levels").items()},
+            sample_rate=int(metadata["sample_rate"]),
+            step=int(metadata["step"]),
+            package_version=metadata["package_version"],
+            training=_json_object(metadata, "training"),
+        )
+        expected = {f"{network}.{name}" for network in networks for name in networks[network].tensor_shapes()}
+        if stored.keys() != expected:
+            odd = sorted(stored.keys() ^ expected)
+            raise UserError(f"{len(odd)} tensors are missing or unknown, {odd[0]!r} first")
+        for network, config in networks.items():
+            weights = {name: _to_float32(network, name, stored[f"{network}.{name}"]) for name in config.tensor_shapes()}
+            _check_weights(network, config, weights)
+            checkpoint.weights[network] = weights
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: the checkpoint's header is damaged ({error!r})") from None
+    return checkpoint
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` beside `path`, flush it to the disk, then rename: readers see the old file or the whole new one.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full; the old file is then untouched.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise
+
+
+def _metadata(path: Path, data: bytes) -> dict[str, str]:
+    """The header's metadata: safetensors starts with a 64-bit length and that many bytes of JSON."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > len(data) - 8 or length > 100_000_000:
+        raise UserError(f"{path}: not a safetensors file, or a truncated one")
+    try:
+        header = json.loads(data[8 : 8 + length])
+        metadata = header.get("__metadata__", {})
+        return {str(key): str(value) for key, value in metadata.items()}
+    except (ValueError, AttributeError, RecursionError):
+        raise UserError(f"{path}: not a safetensors file (its header is not JSON)") from None
+
+
+def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    value = json.loads(metadata[key])
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} is not a JSON object")
+    return value
+
+
+def _check_weights(network: str, config: NetworkConfig, weights: Mapping[str, np.ndarray]) -> None:
+    shapes = config.tensor_shapes()
+    if weights.keys() != shapes.keys():
+        odd = sorted(weights.keys() ^ shapes.keys())
+        raise UserError(f"network {network!r}: {len(odd)} tensors are missing or unknown, {odd[0]!r} first")
+    for name, array in weights.items():
+        if tuple(array.shape) != shapes[name]:
+            raise UserError(f"tensor {network}.{name} has shape {tuple(array.shape)}, its config says {shapes[name]}")
+        if not np.isfinite(array).all():
+            raise UserError(f"tensor {network}.{name} holds values that are not finite")
+
+
+def _to_bfloat16(array: np.ndarray) -> np.ndarray:
+    bits = array.view(np.uint32)
+    rounding = 0x7FFF + ((bits >> 16) & 1)
+    return ((bits + rounding) >> 16).astype(np.uint16)
+
+
+def _to_float32(network: str, name: str, stored: Mapping[str, Any]) -> np.ndarray:
+    dtype, data = stored["dtype"], stored["data"]
+    if dtype == "F32":
+        array = np.frombuffer(data, np.float32)
+    elif dtype == "BF16":
+        array = (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    elif dtype == "F16":
+        array = np.frombuffer(data, np.float16).astype(np.float32)
+    else:
+        raise UserError(f"tensor {network}.{name} is stored as {dtype}; this version reads F32, BF16 and F16")
+    return array.reshape(stored["shape"]).copy()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command `python -m musicstar_ext.checkpoints`; returns its exit status."""
+    return run_command(lambda: _run(arguments), "musicstar_ext.checkpoints")
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    parser = CommandParser(prog="python -m musicstar_ext.checkpoints", description="Look at checkpoints.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    show = commands.add_parser("show", help="what a checkpoint holds, and how it was made")
+    show.add_argument("checkpoint", metavar="PATH|NAME", help="a .safetensors file, or a shipped model's name")
+    show.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    path = models.find(options.checkpoint)
+    description = describe(load(path))
+    if options.json:
+        print(json.dumps({"path": str(path), **description}, indent=2))
+        return
+    print(path)
+    for key, value in description.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for name, entry in value.items():
+                text = ", ".join(f"{k} {v}" for k, v in entry.items()) if isinstance(entry, dict) else entry
+                print(f"  {name}: {text}")
+        else:
+            print(f"{key}: {value}")
+
+
+def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Everything but the weights, ready for JSON; each network with its sizes and its number of parameters."""
+    return {
+        "method": checkpoint.method,
+        "domains": checkpoint.domains,
+        "levels": checkpoint.levels,
+        "sample_rate": checkpoint.sample_rate,
+        "networks": {
+            name: {**config.to_json(), "parameters": parameter_count(config)}
+            for name, config in checkpoint.networks.items()
+        },
+        "parameters": checkpoint.parameter_count(),
+        "step": checkpoint.step,
+        "package_version": checkpoint.package_version,
+        "training": checkpoint.training,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""The one exception that reaches users, and how every command reports it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """The input or the arguments are at fault; the message is one line that names what and why."""
+
+
+class MissingExtraError(UserError):
+    """An optional dependency is needed; the message says which extra brings it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"this needs {package}: pip install 'musicstar-ext[{extra}]'")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argparse parser whose errors are UserErrors: one line, without the usage. Parse inside `run_command`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (--help lists the options)")
+
+
+def run_command(command: Callable[[], int | None], name: str) -> int:
+    """Run a command line's body and turn its outcome into the exit status of DESIGN: 0 done, 2 bad input, 130 Ctrl-C.
+
+    Anything but a UserError is a bug and keeps its traceback (exit status 1 by Python itself).
+    """
+    try:
+        return command() or 0
+    except UserError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0

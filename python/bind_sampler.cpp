@@ -1,0 +1,82 @@
+#include "arguments.h"
+#include "module.h"
+#include "musicstar/engine.h"
+#include "one_caller.h"
+
+namespace musicstar::bindings {
+
+namespace {
+
+class Sampler {
+ public:
+  Sampler(const py::dict& sizes, const py::dict& weights, std::int64_t lanes, int threads, const std::string& isa)
+      : sizes_(decoder_sizes(sizes)), lanes_(checked_lanes(lanes)), isa_(cpu::select_isa(isa)) {
+    engine_ = cpu::make_sampler(sizes_, decoder_weights(sizes_, weights), lanes_, checked_threads(threads), isa_);
+  }
+
+  py::array_t<std::uint8_t> sample(const py::array& condition, const py::array& uniforms, double temperature) {
+    const OneCaller caller(busy_);
+    cpu::Sampler::Call call;
+    call.samples = check_array<float>(uniforms, "uniforms", {lanes_, -1})[1];
+    call.uniforms = data_of<float>(uniforms);
+    call.temperature = checked_temperature(temperature);
+    check_uniforms(call.uniforms, lanes_ * call.samples);
+    take_condition(call, condition);
+    py::array_t<std::uint8_t> codes({lanes_, call.samples});
+    call.codes = codes.mutable_data();
+    const py::gil_scoped_release released;
+    engine_->run(call);
+    return codes;
+  }
+
+  py::array_t<float> score(const py::array& condition, const py::array& codes) {
+    const OneCaller caller(busy_);
+    cpu::Sampler::Call call;
+    call.samples = check_array<std::uint8_t>(codes, "codes", {lanes_, -1})[1];
+    call.forced = data_of<std::uint8_t>(codes);
+    check_codes(call.forced, lanes_ * call.samples, sizes_.classes);
+    take_condition(call, condition);
+    py::array_t<float> logits({lanes_, call.samples, sizes_.classes});
+    call.logits = logits.mutable_data();
+    const py::gil_scoped_release released;
+    engine_->run(call);
+    return logits;
+  }
+
+  void reset(double first_input) {
+    const OneCaller caller(busy_);
+    engine_->reset(static_cast<float>(first_input));
+  }
+  std::int64_t position() const { return engine_->position(); }
+  std::int64_t lanes() const { return lanes_; }
+  std::string isa() const { return cpu::name_of(isa_); }
+
+ private:
+  void take_condition(cpu::Sampler::Call& call, const py::array& condition) const {
+    call.frames = engine_->frames_touched(call.samples);
+    check_array<float>(condition, "condition", {lanes_, call.frames, sizes_.condition_channels});
+    call.condition = data_of<float>(condition);
+  }
+
+  DecoderSizes sizes_;
+  std::int64_t lanes_;
+  cpu::Isa isa_;
+  std::unique_ptr<cpu::Sampler> engine_;
+  std::atomic<bool> busy_{false};
+};
+
+}  // namespace
+
+void bind_sampler(py::module_& module) {
+  py::class_<Sampler>(module, "Sampler")
+      .def(py::init<const py::dict&, const py::dict&, std::int64_t, int, const std::string&>(), py::arg("sizes"),
+           py::arg("weights"), py::arg("lanes") = 1, py::arg("threads") = 1, py::arg("isa") = "")
+      .def("sample", &Sampler::sample, py::arg("condition"), py::arg("uniforms"), py::arg("temperature") = 1.0)
+      .def("score", &Sampler::score, py::arg("condition"), py::arg("codes"))
+      .def("reset", &Sampler::reset, py::arg("first_input") = input_of_code(kStartCode))
+      .def_property_readonly("position", &Sampler::position)
+      .def_property_readonly("lanes", &Sampler::lanes)
+      .def_property_readonly("isa", &Sampler::isa);
+}
+
+}  // namespace musicstar::bindings
