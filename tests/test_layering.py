@@ -81,8 +81,8 @@ def imported_modules(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = [*package[: len(package) - node.level + 1]] if node.level else []
             base += node.module.split(".") if node.module else []
-            # `from . import x` names modules; `from .x import y` names things in one.
-            modules |= {".".join([*base, alias.name]) for alias in node.names} if not node.module else {".".join(base)}
+            # `from . import x` names modules of the package; `from .x import y` names things in one.
+            modules |= {".".join([*base, alias.name]) for alias in node.names} if len(base) == 1 else {".".join(base)}
     return modules
 
 
