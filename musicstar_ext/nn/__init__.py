@@ -1,0 +1,16 @@
+"""The networks of Music-STAR in torch, for training; the native core runs what is trained here."""
+
+from .classifier import DomainClassifier
+from .decoder import WaveNetDecoder
+from .encoder import MusicStarEncoder, UniversalEncoder
+from .weights import build_network, load_weights, to_checkpoint_weights
+
+__all__ = [
+    "DomainClassifier",
+    "MusicStarEncoder",
+    "UniversalEncoder",
+    "WaveNetDecoder",
+    "build_network",
+    "load_weights",
+    "to_checkpoint_weights",
+]

@@ -1,0 +1,38 @@
+"""From an architecture to its torch module, and between modules and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..architecture import DecoderConfig, EncoderConfig, NetworkConfig
+from ..checkpoints import Tensors
+from .decoder import WaveNetDecoder
+from .encoder import MusicStarEncoder, UniversalEncoder
+
+
+def build_network(config: NetworkConfig) -> MusicStarEncoder | UniversalEncoder | WaveNetDecoder:
+    """The module of a config; the names and shapes of its `state_dict()` are the config's `tensor_shapes()`."""
+    if isinstance(config, DecoderConfig):
+        return WaveNetDecoder(config)
+    if isinstance(config, EncoderConfig) and config.kind == "music-star":
+        return MusicStarEncoder(config)
+    return UniversalEncoder(config)
+
+
+def to_checkpoint_weights(state: nn.Module | Mapping[str, Tensor]) -> Tensors:
+    """A module's (or state dict's) tensors as a checkpoint holds them: float32 numpy arrays, copied."""
+    tensors = state.state_dict() if isinstance(state, nn.Module) else state
+    return {name: tensor.detach().to("cpu", torch.float32).numpy().copy() for name, tensor in tensors.items()}
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
+    """Fill a module from a checkpoint's weights.
+
+    Raises:
+        RuntimeError: names or shapes differ; `checkpoints.load` has already checked them against the config.
+    """
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})

@@ -1,0 +1,48 @@
+"""The optimizer of a recipe: Adam for all weights as in the paper, or Muon for the matrices between hidden channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..methods.recipe import Recipe
+from .muon import Muon
+
+SMALLEST_MATRIX = 8  # rows and input channels from which a weight is a matrix for Muon: not the first convolutions of one channel
+
+
+class Optimizers:
+    """One or two optimizers, each for its own weights, that step together at one learning rate."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        matrices = [weight for name, weight in weights.items() if recipe.optimizer == "muon" and _is_hidden(name, weight)]
+        chosen = {id(weight) for weight in matrices}
+        others = [weight for weight in weights.values() if id(weight) not in chosen]
+        self._all: list[torch.optim.Optimizer] = [torch.optim.Adam(others, recipe.learning_rate, foreach=True)]
+        if matrices:
+            self._all.append(Muon(matrices, recipe.learning_rate))
+
+    def step(self, learning_rate: float) -> None:
+        for optimizer in self._all:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        for optimizer in self._all:
+            optimizer.zero_grad()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [optimizer.state_dict() for optimizer in self._all]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        for optimizer, state in zip(self._all, states, strict=True):
+            optimizer.load_state_dict(state)
+
+
+def _is_hidden(name: str, weight: torch.Tensor) -> bool:
+    """Whether a weight is a matrix between hidden channels; the last layer's logits are not."""
+    return weight.ndim == 3 and min(weight.shape[:2]) >= SMALLEST_MATRIX and "logits" not in name

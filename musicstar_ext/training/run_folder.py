@@ -1,0 +1,102 @@
+"""A run's folder on disk: what it was started with, and its checkpoints.
+
+| file | what it is |
+|---|---|
+| `config.json` | method, settings and data that the run was started with |
+| `log.csv` | losses and speed, a row each reported step |
+| `latest.state.pt`, `best.state.pt` | everything a training goes on from: weights, optimizer, averages, random state, step |
+| `latest.safetensors`, `best.safetensors` | what `translate --model` reads: the (averaged) weights in the package's format |
+
+Each file is replaced whole, and a state needs no other file: whenever the run is killed, the latest state is there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checkpoints import Checkpoint, save, write_atomically
+from ..errors import UserError
+
+State = dict[str, Any]
+
+LIMITS = ("steps", "max_minutes", "anneal_steps", "threads", "log_every", "save_every", "validate_every")
+"""Settings that may change when a run is resumed: when it ends, and how often it reports."""
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = path / "log.csv"
+        self._config = path / "config.json"
+
+    def create(self, description: dict[str, Any]) -> None:
+        """Start a run: the folder with its `config.json`.
+
+        Raises:
+            UserError: the folder already holds a run, or cannot be written.
+        """
+        if self._config.exists():
+            raise UserError(f"{self.path}: already holds a run; go on with --resume, or choose another --run folder")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be made a folder: {error.strerror or error}") from None
+        self.write_description(description)
+
+    def write_description(self, description: dict[str, Any]) -> None:
+        write_atomically(self._config, (json.dumps(description, indent=2) + "\n").encode())
+
+    def description(self) -> dict[str, Any]:
+        """What `create` was given.
+
+        Raises:
+            UserError: the folder holds no run, or its `config.json` is damaged.
+        """
+        try:
+            description = json.loads(self._config.read_text())
+            if not {"method", "config", "data"} <= description.keys():
+                raise ValueError("fields are missing")
+        except OSError:
+            raise UserError(f"{self.path}: holds no run to resume (there is no config.json)") from None
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{self._config}: is damaged ({error})") from None
+        return description
+
+    def save(self, name: str, state: State, checkpoint: Checkpoint) -> None:
+        """Write a state and the checkpoint for the core under `name`: "latest" or "best"."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.path / f"{name}.state.pt", buffer.getvalue())
+        save(checkpoint, self.path / f"{name}.safetensors")
+
+    def latest_state(self) -> State | None:
+        """The state to go on from; None for a run that was ended before its first checkpoint.
+
+        Raises:
+            UserError: the file is not a state.
+        """
+        path = self.path / "latest.state.pt"
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(f"{path}: cannot be read as a training state: {str(error).splitlines()[0]}") from None
+
+
+def refuse_changes(saved: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
+    """Raise a UserError that names the first difference between a run's values and those it is to be resumed with."""
+    for key in saved.keys() | wanted.keys():
+        if key not in LIMITS and saved.get(key) != wanted.get(key):
+            raise UserError(
+                f"the run was started with {what} {key}={saved.get(key)}, not {wanted.get(key)}; "
+                f"a resumed run may change only {', '.join(LIMITS)}"
+            )
