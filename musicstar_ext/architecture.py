@@ -18,6 +18,7 @@ Shapes = dict[str, tuple[int, ...]]
 EncoderKind = Literal["universal", "music-star"]
 
 LARGEST_SIZE = 1 << 20  # of any one size: keeps a hostile header from asking for terabytes
+MOST_LAYERS = 1_000  # of one network: keeps it from asking for millions of tensor names
 
 
 def dilations(blocks: int, layers: int) -> tuple[int, ...]:
@@ -40,6 +41,8 @@ class _NetworkConfig:
                 raise UserError(f"{self.type_name}: {field.name} must be a positive integer, not {value!r}")
         if getattr(self, "layers", 1) > 20:
             raise UserError(f"{self.type_name}: layers must be at most 20 (a dilation of 2^19), not {self.layers}")  # type: ignore[attr-defined]
+        if getattr(self, "blocks", 1) * getattr(self, "layers", 1) > MOST_LAYERS:
+            raise UserError(f"{self.type_name}: blocks x layers must be at most {MOST_LAYERS}")
 
     def to_json(self) -> dict[str, Any]:
         return {"type": self.type_name, **dataclasses.asdict(self)}  # type: ignore[call-overload]

@@ -1,0 +1,124 @@
+"""Code frames -> 16 kHz audio with the native sampler: sequentially, or in lanes by the plan of `runtime.lanes`.
+
+Sample t of a lane is drawn with uniform number t of the Philox stream (seed, lane); lanes are numbered by their
+segment. So the result depends on the seed and the plan, never on threads, on how calls are cut, or on which lanes run
+side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .core import core
+from .encoding import Frames
+from .lanes import LaneRules, Segment, plan_group
+from .networks import Networks
+from .samples import Audio
+
+Codes = NDArray[np.uint8]
+Progress = Callable[[float], None]
+
+CALL = 1024  # samples a thread decodes in one call: short, so that Ctrl-C acts at once
+SHORTEST_CALL = 16  # steps: of fewer, the call itself would cost
+
+
+class Decoder:
+    """Decodes one recording; holds the settings, while the samplers' state lives in each run.
+
+    Args:
+        networks: the decoder and the engine.
+        seed: of the uniform numbers, 0 <= seed < 2^64.
+        temperature: of the draws; 0 takes the most likely code.
+        progress: told the number of samples of each piece of work done, in all the number of samples decoded and kept.
+    """
+
+    def __init__(self, networks: Networks, seed: int, temperature: float, progress: Progress) -> None:
+        self.networks = networks
+        self.seed = seed
+        self.temperature = temperature
+        self.progress = progress
+
+    def sequential(self, blocks: Iterable[Frames]) -> Iterator[Audio]:
+        """Exactly the plain equations: one lane from the first sample to the last.
+
+        Shape: blocks of [F, C] -> blocks of [pool].
+        """
+        sampler = self.networks.sampler(1)
+        for frames in blocks:
+            for frame in frames:
+                codes = self._draw(sampler, frame[None], [0], self.networks.pool)
+                self.progress(codes.shape[1])
+                yield core.mu_law_decode(codes[0])
+
+    def in_lanes(self, blocks: Iterable[Frames], rules: LaneRules) -> Iterator[Audio]:
+        """Several lanes at once, group by group; segments are cross-faded.
+
+        Shape: blocks of [F, C] -> blocks that together hold pool samples a frame.
+        """
+        waiting: list[Frames] = []  # from frame `origin` on
+        origin = start = ready = number = 0  # `start`: the next group; `ready`: frames that have come
+        fade: Audio = np.zeros(0, np.float32)  # the last segment's end, to be blended with the next one's start
+
+        def decode(frames: int, followed: bool) -> Iterator[Audio]:
+            nonlocal number, fade
+            segments = plan_group(rules, number, start, frames, followed)
+            number += len(segments)
+            for segment, codes in zip(segments, self._group(segments, np.concatenate(waiting), origin), strict=True):
+                audio = core.mu_law_decode(np.ascontiguousarray(codes[segment.warm_up * rules.pool :]))
+                audio[: len(fade)] = cross_fade(fade, audio[: len(fade)])
+                length = (segment.stop - segment.start) * rules.pool
+                fade = audio[length:]
+                yield audio[:length]
+
+        for frames in blocks:
+            waiting.append(frames)
+            ready += len(frames)
+            while ready - start >= rules.group + rules.look_ahead:
+                yield from decode(rules.group, followed=True)
+                start += rules.group
+                kept = max(0, start - rules.warm_up)
+                waiting, origin = [np.concatenate(waiting)[kept - origin :]], kept
+        if ready > start:
+            yield from decode(ready - start, followed=False)
+
+    def _group(self, segments: list[Segment], frames: Frames, origin: int) -> list[Codes]:
+        """Decode segments side by side from zero state -> the [steps] codes of each; `frames` starts at frame `origin`.
+
+        Lanes that are done before the longest one idle on with their last frame; what they draw is dropped.
+        """
+        pool = self.networks.pool
+        steps = [segment.steps(pool) for segment in segments]
+        longest = max(steps)
+        first = np.array([segment.first for segment in segments]) - origin
+        last = first + np.array([-(-count // pool) for count in steps]) - 1
+        numbers = [segment.number for segment in segments]
+        kept = sum(segment.stop - segment.start for segment in segments) * pool
+        sampler = self.networks.sampler(len(segments))
+        codes = np.empty((len(segments), longest), np.uint8)
+        for position in range(0, longest, pool):
+            count = min(pool, longest - position)
+            condition = frames[np.minimum(first + position // pool, last)]
+            codes[:, position : position + count] = self._draw(sampler, condition, numbers, count)
+            self.progress(kept * count / longest)
+        return [lane[:count] for lane, count in zip(codes, steps, strict=True)]
+
+    def _draw(self, sampler: core.Sampler, condition: Frames, numbers: list[int], count: int) -> Codes:
+        """The next `count` samples of all lanes, within one frame, in short calls: [B, C] -> [B, count]."""
+        position = sampler.position
+        uniforms = np.stack([core.philox_uniforms(self.seed, number, position, count) for number in numbers])
+        frame = np.ascontiguousarray(condition[:, None, :])
+        call = max(SHORTEST_CALL, CALL * self.networks.engine.threads // len(numbers))
+        drawn = [
+            sampler.sample(frame, np.ascontiguousarray(uniforms[:, start : start + call]), self.temperature)
+            for start in range(0, count, call)
+        ]
+        return np.concatenate(drawn, axis=1)
+
+
+def cross_fade(ending: Audio, beginning: Audio) -> Audio:
+    """Blend [n] with [n] linearly: w beginning + (1 - w) ending, so that equal signals stay as they are."""
+    weight = (np.arange(len(ending), dtype=np.float32) + np.float32(0.5)) / np.float32(max(1, len(ending)))
+    return (ending + weight * (beginning - ending)).astype(np.float32)

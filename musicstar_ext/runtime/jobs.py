@@ -1,0 +1,102 @@
+"""What a translate command's IN and OUT mean: which files are read, and where each result goes."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from musicstar_ext.errors import UserError
+
+from .audio_reading import AudioFile, open_audio
+from .audio_writing import check_target
+
+# What counts as audio in a folder; a file that is named on its own may be called anything.
+AUDIO_SUFFIXES = frozenset(
+    (".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav")
+)
+OUTPUT_SUFFIX = ".wav"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording and the file that its translation becomes."""
+
+    source: AudioFile
+    target: Path
+
+
+def plan_jobs(inputs: Sequence[str], output: str) -> list[Job]:
+    """Find all inputs and outputs and check them before anything is translated or written.
+
+    An input is a file, a folder (the audio files in it, sorted, not those in folders below), or a pattern with * ? [ ]
+    (** for any depth). A single file is translated to the file `output`. Anything else makes `output` a folder with one
+    WAV for each input, under its name; so does an `output` that ends in a slash.
+
+    Raises:
+        UserError: an input that is missing or not audio, a folder without audio, a pattern without match; an output
+            that is a folder where a file is meant (or the reverse), that two inputs share, or that is itself an input.
+    """
+    paths = [path for text in inputs for path in _expand(text)]
+    into_folder = output.endswith(("/", os.sep)) or len(inputs) > 1 or paths != [Path(inputs[0])]
+    sources = [open_audio(path) for path in paths]
+    folder = Path(output)
+    if into_folder:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: the output must be a folder here, and is a file")
+        targets = [folder / f"{path.stem}{OUTPUT_SUFFIX}" for path in paths]
+    else:
+        targets = [folder]
+    _check_distinct(paths, targets)
+    for target in targets:
+        if target.parent.exists() or not into_folder:
+            check_target(target)
+        else:
+            _check_can_be_made(target.parent)
+    return [Job(source, target) for source, target in zip(sources, targets, strict=True)]
+
+
+def _expand(text: str) -> list[Path]:
+    path = Path(text)
+    try:
+        if path.is_dir():
+            found = sorted(
+                p for p in path.iterdir() if p.suffix.lower() in AUDIO_SUFFIXES and not _hidden(p) and p.is_file()
+            )
+            if not found:
+                raise UserError(f"{path}: no audio files in this folder")
+            return found
+        if path.exists() or not glob.has_magic(text):
+            return [path]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{text!r}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    found = sorted(Path(match) for match in glob.glob(text, recursive=True) if not Path(match).is_dir())
+    if not found:
+        raise UserError(f"{text}: no file matches this pattern")
+    return found
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+def _check_distinct(inputs: list[Path], outputs: list[Path]) -> None:
+    given = {os.path.realpath(path): path for path in inputs}
+    taken: dict[str, Path] = {}
+    for source, target in zip(inputs, outputs, strict=True):
+        place = os.path.realpath(target)
+        if place in given:
+            raise UserError(f"{target}: the output is also an input")
+        if place in taken:
+            raise UserError(f"{target}: would be the output of both {taken[place]} and {source}")
+        taken[place] = source
+
+
+def _check_can_be_made(folder: Path) -> None:
+    above = folder
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise UserError(f"{folder}: the folder cannot be made: {above} is a file")

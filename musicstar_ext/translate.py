@@ -1,0 +1,175 @@
+"""python -m musicstar_ext.translate: re-instrument recordings from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import models
+from .errors import CommandParser, UserError, run_command
+
+if TYPE_CHECKING:
+    from .runtime import Translator
+    from .runtime.files import FileReport
+    from .runtime.jobs import Job
+
+NAME = "musicstar_ext.translate"
+OUTPUT_HELP = (
+    "for one input file: a file (.wav, .flac or .ogg); for several, a folder or a pattern: "
+    "a folder, with one .wav for each input, under its name"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status: 0 done, 2 bad input or arguments, 130 Ctrl-C."""
+    return run_command(lambda: _run(arguments), NAME)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog=f"python -m {NAME}",
+        description="Play a recording of two instruments on two others.",
+        epilog="Equal inputs, model, seed and lanes give equal outputs; --lanes auto depends on the number of threads.",
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="IN", help="an audio file, a folder, or a quoted pattern such as 'takes/*.wav'")
+    add("-o", "--output", required=True, metavar="OUT|DIR", help=OUTPUT_HELP)
+    add("--model", default=models.DEFAULT, metavar="NAME|PATH", help="shipped, or a .safetensors file (%(default)s)")
+    add("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where it runs (%(default)s)")
+    add("--precision", default="auto", metavar="auto|fp32|bf16|int8", help="of the arithmetic (%(default)s)")
+    add("--temperature", type=float, default=1.0, metavar="T", help="0 always takes the likeliest code (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="another seed, another performance (%(default)s)")
+    add("--lanes", type=_lanes, default="auto", metavar="auto|N", help="segments decoded side by side; 1 is exact")
+    add("--threads", type=int, default=0, metavar="N", help="0 takes all processors that it may use (%(default)s)")
+    add("--normalize", choices=("auto", "off"), default="auto", help="auto keeps the input's loudness (%(default)s)")
+    add("--plot", type=Path, metavar="PNG", help="draw both spectrograms (one input only; needs matplotlib)")
+    add("--json", action="store_true", help="print one JSON object and nothing else")
+    return parser
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = build_parser().parse_args(arguments)
+    from .runtime import load
+    from .runtime.jobs import plan_jobs
+    from .runtime.options import check_options
+
+    check_options(options.seed, options.temperature, options.lanes, options.normalize)
+    jobs = plan_jobs(options.inputs, options.output)
+    if options.plot is not None:
+        _check_plot(options.plot, jobs)
+    translator = load(options.model, options.device, options.precision, options.threads)
+    reports, failures = [], []
+    for job in jobs:
+        try:
+            report = _translate(translator, job, options)
+        except UserError as error:
+            failures.append(str(error))
+            print(f"{NAME}: error: {error}", file=sys.stderr)
+            continue
+        reports.append(report)
+        if not options.json:
+            print(_line(report), flush=True)
+    if options.json and reports:
+        print(json.dumps(_summary(translator, reports, failures), indent=2))
+    return 2 if failures else 0
+
+
+def _translate(translator: Translator, job: Job, options: argparse.Namespace) -> FileReport:
+    from tqdm import tqdm
+
+    from .runtime.files import translate_file
+
+    seconds = job.source.frames / job.source.rate
+    with tqdm(
+        total=seconds,
+        desc=job.source.path.name,
+        bar_format="{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}{postfix}]",
+        leave=False,
+        disable=True if options.json else None,  # None: silent unless stderr is a terminal
+    ) as bar:
+
+        def advance(done: float) -> None:
+            bar.update(min(done, seconds - bar.n))
+            elapsed = bar.format_dict["elapsed"]
+            if elapsed:
+                bar.set_postfix_str(f"{bar.n / elapsed:.2f} x real time", refresh=False)
+
+        report = translate_file(
+            translator,
+            job.source,
+            job.target,
+            seed=options.seed,
+            temperature=options.temperature,
+            lanes=options.lanes,
+            normalize=options.normalize,
+            progress=None if bar.disable else advance,
+        )
+    if options.plot is not None:
+        from .runtime.spectrogram_plot import plot_spectrograms
+
+        domains = translator.checkpoint.domains
+        plot_spectrograms(
+            {
+                f"{job.source.path.name} ({domains.get('source', 'input')})": job.source.path,
+                f"{job.target.name} ({domains.get('target', 'output')})": job.target,
+            },
+            options.plot,
+        )
+    return report
+
+
+def _check_plot(picture: Path, jobs: list[Job]) -> None:
+    from .runtime.audio_writing import check_writable
+    from .runtime.spectrogram_plot import check_plot
+
+    if len(jobs) > 1:
+        raise UserError(f"--plot draws one recording, and there are {len(jobs)}")
+    check_plot(picture)
+    if picture.resolve() in (jobs[0].source.path.resolve(), jobs[0].target.resolve()):
+        raise UserError(f"{picture}: the picture is also the input or the output")
+    check_writable(picture)
+
+
+def _line(report: FileReport) -> str:
+    line = (
+        f"{report.output}: {report.seconds:.2f} s in {report.wall_seconds:.2f} s, "
+        f"{report.real_time_factor:.2f} x real time, lanes {report.lanes}"
+    )
+    return line.encode(errors="replace").decode()  # a name need not be valid text
+
+
+def _summary(translator: Translator, reports: list[FileReport], failures: list[str]) -> dict[str, Any]:
+    engine = translator.engine
+    seconds = sum(report.seconds for report in reports)
+    wall = sum(report.wall_seconds for report in reports)
+    samples = sum(report.samples for report in reports)
+    return {
+        "audio_seconds": seconds,
+        "wall_seconds": wall,
+        "real_time_factor": seconds / wall if wall else 0.0,
+        "samples_per_second": samples / wall if wall else 0.0,
+        "device": engine.device,
+        "instruction_set": engine.isa,
+        "precision": engine.precision,
+        "lanes": max((report.lanes for report in reports), default=0),
+        "threads": engine.threads,
+        "model": translator.name,
+        "files": [{**dataclasses.asdict(report), "real_time_factor": report.real_time_factor} for report in reports],
+        "failures": failures,
+    }
+
+
+def _lanes(text: str) -> int | str:
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be auto or a whole number, not {text!r}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Checkpoints: what is saved is loaded, and shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musicstar_ext import UserError, checkpoints, models
+from musicstar_ext.checkpoints import Checkpoint, main
+
+
+def test_round_trip(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoints.save(tiny_checkpoint, path)
+    loaded = checkpoints.load(path)
+    assert loaded.networks == tiny_checkpoint.networks
+    assert checkpoints.describe(loaded) == checkpoints.describe(tiny_checkpoint)
+    for network, weights in tiny_checkpoint.weights.items():
+        for name, array in weights.items():
+            assert np.array_equal(loaded.weights[network][name], array)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_bfloat16_halves_the_file_and_rounds_to_nearest(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoints.save(tiny_checkpoint, path, dtype="bfloat16")
+    for network, weights in checkpoints.load(path).weights.items():
+        for name, array in weights.items():
+            np.testing.assert_allclose(array, tiny_checkpoint.weights[network][name], rtol=2**-8)
+    with pytest.raises(UserError, match="float32 or bfloat16"):
+        checkpoints.save(tiny_checkpoint, path, dtype="int8")
+
+
+def test_a_checkpoint_that_does_not_fit_its_config_is_not_saved(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    weights = {network: dict(tensors) for network, tensors in tiny_checkpoint.weights.items()}
+    weights["decoder"]["head.bias"] = np.full(8, np.nan, np.float32)
+    broken = Checkpoint(
+        "mixture-supervised", tiny_checkpoint.networks, weights, tiny_checkpoint.domains, tiny_checkpoint.levels
+    )
+    with pytest.raises(UserError, match=r"decoder\.head\.bias holds values that are not finite"):
+        checkpoints.save(broken, path)
+    weights["decoder"]["head.bias"] = np.zeros(9, np.float32)
+    with pytest.raises(UserError, match=r"decoder\.head\.bias has shape \(9,\)"):
+        checkpoints.save(broken, path)
+    del weights["decoder"]["head.bias"]
+    with pytest.raises(UserError, match=r"missing or unknown, 'head\.bias' first"):
+        checkpoints.save(broken, path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_show(tiny_model: Path, tiny_checkpoint: Checkpoint, capsys: pytest.CaptureFixture) -> None:
+    assert main(["show", str(tiny_model)]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        str(tiny_model),
+        "mixture-supervised",
+        "clarinet-vibraphone",
+        "channels 8",
+        "step: 7",
+        "random numbers",
+    ):
+        assert part in text
+    assert main(["show", str(tiny_model), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == tiny_checkpoint.parameter_count()
+    assert found["networks"]["decoder"]["condition_channels"] == 4
+    assert sum(network["parameters"] for network in found["networks"].values()) == found["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["show"], "required: PATH|NAME"),
+        (["show", "no-such-model"], "unknown model 'no-such-model'"),
+        (["show", "none.safetensors"], "none.safetensors: cannot be read: No such file"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+    ],
+)
+def test_show_refuses_in_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_shipped_models_are_found_by_name() -> None:
+    for name in models.names():
+        loaded = checkpoints.load(models.find(name))
+        assert name == f"{loaded.domains['source']}_to_{loaded.domains['target']}"
