@@ -26,6 +26,11 @@ class CommandParser(argparse.ArgumentParser):
         raise UserError(f"{message} (--help lists the options)")
 
 
+def report_error(error: UserError, name: str) -> None:
+    """One line on stderr, even where a file's name holds line breaks."""
+    print(f"{name}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+
+
 def run_command(command: Callable[[], int | None], name: str) -> int:
     """Run a command line's body and turn its outcome into the exit status of DESIGN: 0 done, 2 bad input, 130 Ctrl-C.
 
@@ -34,7 +39,7 @@ def run_command(command: Callable[[], int | None], name: str) -> int:
     try:
         return command() or 0
     except UserError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
+        report_error(error, name)
         return 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import models
-from .errors import CommandParser, UserError, run_command
+from .errors import CommandParser, UserError, report_error, run_command
 
 if TYPE_CHECKING:
     from .runtime import Translator
@@ -69,7 +69,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             report = _translate(translator, job, options)
         except UserError as error:
             failures.append(str(error))
-            print(f"{NAME}: error: {error}", file=sys.stderr)
+            report_error(error, NAME)
             continue
         reports.append(report)
         if not options.json:

@@ -24,11 +24,10 @@ _UNKNOWN_FRAMES = 1 << 60
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A file whose header has been read: it promises `frames` samples at `rate` hertz in each of its channels."""
+    """A file whose header has been read: it promises `frames` samples a channel, at `rate` hertz."""
 
     path: Path
     rate: int
-    channels: int
     frames: int
     format: str
 
@@ -40,7 +39,7 @@ def open_audio(path: Path) -> AudioFile:
         UserError: no such file, not a file, empty, not audio, truncated, without samples, or of an odd sample rate.
     """
     with _open(path) as file:
-        audio = AudioFile(path, file.samplerate, file.channels, file.frames, file.format)
+        audio = AudioFile(path, file.samplerate, file.frames, file.format)
         for promised, found in _SHORT_CHUNK.findall(file.extra_info):
             if int(found) < int(promised) < _UNKNOWN_SIZE:
                 raise UserError(f"{path}: truncated: {promised} bytes of audio promised, {found} found")
