@@ -31,12 +31,17 @@ class Encoder {
     const OneCaller caller(busy_);
     py::array_t<float> frames({engine_->frames_at_end(), sizes_.code_channels});
     float* out = frames.mutable_data();
-    std::int64_t written = 0;
-    {
-      const py::gil_scoped_release released;
-      written = engine_->finish(out);
+    for (bool more = true; more;) {
+      {
+        const py::gil_scoped_release released;
+        more = engine_->finish_some(out);
+      }
+      if (PyErr_CheckSignals() != 0) {  // Ctrl-C need not wait for a long receptive field
+        engine_->reset();
+        throw py::error_already_set();
+      }
     }
-    return first_rows(frames, written);
+    return frames;
   }
 
   void reset() {

@@ -129,17 +129,33 @@ class StreamingEncoder final : public Encoder {
     return frames_written_;
   }
 
-  std::int64_t finish(float* frames) override {
-    frames_ = frames;
-    frames_written_ = 0;
-    // Each layer in turn gets its own right padding: zeros that are not the output of the layer before.
-    append_zeros(windows_[0], 1, sizes_.right_context(1), [this] { advance_from_start(); });
-    for (std::size_t l = 0; l < layers_.size(); ++l) {
-      append_zeros(windows_[l + 1], stride_, layers_[l].right_context, [this, l] { advance_from_layer(l); });
+  bool finish_some(float* frames) override {
+    if (!finishing_) {
+      finishing_ = true;
+      frames_written_ = 0;
+      finishing_window_ = 0;
+      zeros_left_ = sizes_.right_context(1);
     }
-    const std::int64_t written = frames_written_;
-    reset();
-    return written;
+    frames_ = frames;
+    // Each layer in turn gets its own right padding: zeros that are not the output of the layer before.
+    if (zeros_left_ > 0) {
+      const std::int64_t n = std::min(kBlock, zeros_left_);
+      const std::int64_t stride = finishing_window_ == 0 ? 1 : stride_;
+      std::memset(windows_[finishing_window_].append(n), 0, static_cast<std::size_t>(n * stride) * sizeof(float));
+      zeros_left_ -= n;
+      if (finishing_window_ == 0) {
+        advance_from_start();
+      } else {
+        advance_from_layer(finishing_window_ - 1);
+      }
+    } else if (finishing_window_ < layers_.size()) {
+      zeros_left_ = layers_[finishing_window_].right_context;
+      ++finishing_window_;
+    } else {
+      reset();
+      return false;
+    }
+    return true;
   }
 
   void reset() override {
@@ -148,6 +164,7 @@ class StreamingEncoder final : public Encoder {
     in_pool_ = 0;
     pushed_ = 0;
     emitted_ = 0;
+    finishing_ = false;
   }
 
   std::int64_t look_ahead() const override {
@@ -173,15 +190,6 @@ class StreamingEncoder final : public Encoder {
     float* copy = arena_.floats(stride);
     std::copy_n(values, count, copy);
     return copy;
-  }
-
-  template <typename Advance>
-  static void append_zeros(Window& window, std::int64_t stride, std::int64_t count, const Advance& advance) {
-    for (std::int64_t done = 0; done < count; done += kBlock) {
-      const std::int64_t n = std::min(kBlock, count - done);
-      std::memset(window.append(n), 0, static_cast<std::size_t>(n * stride) * sizeof(float));
-      advance();
-    }
   }
 
   // Where rows that leave layer l (or, with 0, the start convolution) go: the next window, or the pooling.
@@ -268,6 +276,9 @@ class StreamingEncoder final : public Encoder {
   float* code_row_ = nullptr;
   std::vector<float*> scratch_;
   std::int64_t in_pool_ = 0, pushed_ = 0, emitted_ = 0;
+  bool finishing_ = false;
+  std::size_t finishing_window_ = 0;
+  std::int64_t zeros_left_ = 0;
   float* frames_ = nullptr;
   std::int64_t frames_written_ = 0;
 };

@@ -48,7 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("output", metavar="OUT", type=Path, help="folder of the set; made if need be")
     length = render.add_mutually_exclusive_group()
     length.add_argument(
-        "--hours", metavar="H", type=_hours, default=DEFAULT_HOURS, help="at least this much music (default: %(default)g)"
+        "--hours",
+        metavar="H",
+        type=_hours,
+        default=DEFAULT_HOURS,
+        help="at least this much music (default: %(default)g)",
     )
     length.add_argument("--pieces", metavar="N", type=_positive, help="this number of pieces, of about a minute each")
     render.add_argument(

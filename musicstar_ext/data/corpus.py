@@ -94,6 +94,8 @@ def _parse(name: str) -> WrittenScore:
         score = converter.parseFile(corpus.getWork(name), forceSource=True, storePickle=False)
     if isinstance(score, stream.Opus):  # several works in one file
         score = score.scores[0]
+    if not isinstance(score, stream.Score):
+        score = stream.Score([score])
     parts = [notes for part in score.parts if (notes := _notes(part.flatten().notes))]
     signatures = list(score.recurse().getElementsByClass("TimeSignature"))
     marks = [mark.getQuarterBPM() for mark in score.recurse().getElementsByClass("MetronomeMark")]

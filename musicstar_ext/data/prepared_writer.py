@@ -1,7 +1,7 @@
 """Writing the prepared format: pieces appear whole, `dataset.json` comes last.
 
-A piece is written into a hidden folder and renamed. Beside its tracks it keeps `piece.json`, its entry of `dataset.json`:
-a later run sees there whether the piece can be kept.
+A piece is written into a hidden folder and renamed. Beside its tracks it keeps `piece.json`, its entry of
+`dataset.json`: a later run sees there whether the piece can be kept.
 """
 
 from __future__ import annotations

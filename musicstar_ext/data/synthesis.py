@@ -1,8 +1,8 @@
 """Playing voices with a sound font: fluidsynth, called in this process through pyfluidsynth.
 
-fluidsynth computes blocks of 64 samples and starts notes only at their borders, so notes are put on borders here (to the
-nearest 1.5 ms): each falls on the same sample in every stem and domain. A stem gets a synthesizer of its own, for one
-that has played before keeps traces of it; the samples of the font stay loaded in between.
+fluidsynth computes blocks of 64 samples and starts notes only at their borders, so notes are put on borders here (every
+1.5 ms): each falls on the same sample in every stem and domain. A stem gets a synthesizer of its own, for one that has
+played before keeps traces of it; the samples of the font stay loaded in between.
 """
 
 from __future__ import annotations

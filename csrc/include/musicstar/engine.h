@@ -17,9 +17,10 @@ class Encoder {
   // Takes n more codes. Writes the frames that have become certain to `frames` ([F][C], room for `frames_within(n)`)
   // and returns how many.
   virtual std::int64_t push(const std::uint8_t* codes, std::int64_t n, float* frames) = 0;
-  // The end of the audio: zeros follow in every layer. Writes the remaining whole frames (room for `frames_at_end()`),
-  // returns how many, and is ready for a new stream.
-  virtual std::int64_t finish(float* frames) = 0;
+  // The end of the audio: zeros follow in every layer. One bounded piece of that work, to be called until it returns
+  // false: the remaining whole frames are then in `frames` (room for `frames_at_end()`, the same at each call), and the
+  // encoder is ready for a new stream.
+  virtual bool finish_some(float* frames) = 0;
   virtual void reset() = 0;
   virtual std::int64_t frames_within(std::int64_t n) const = 0;
   virtual std::int64_t frames_at_end() const = 0;
