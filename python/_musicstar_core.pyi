@@ -21,7 +21,7 @@ class CudaDevice(TypedDict):
     memory_bytes: int
 
 def supported_isas() -> list[str]:
-    """The instruction sets that this build has and this processor runs, slowest first: generic, avx2, avx512."""
+    """The instruction sets that this build has and this processor runs, slowest first: generic, avx2, avx512, avx512-dot."""
 
 def active_isa() -> str:
     """What runs: the last of `supported_isas()`, or the one that the environment variable MUSICSTAR_ISA names.
@@ -52,7 +52,7 @@ def philox_uniforms(seed: int, lane: int, first: int, count: int) -> NDArray[np.
 class Encoder:
     """The encoder over a stream of any length, in bounded memory; `sizes` are the fields of `EncoderConfig`."""
 
-    def __init__(self, sizes: Sizes, weights: Weights, threads: int = 1, isa: str = "") -> None: ...
+    def __init__(self, sizes: Sizes, weights: Weights, threads: int = 1, isa: str = "", precision: str = "fp32") -> None: ...
     def push(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Take [T] more samples; return the [F, C] code frames that have become certain (perhaps none)."""
 
@@ -63,6 +63,8 @@ class Encoder:
     @property
     def isa(self) -> str: ...
     @property
+    def precision(self) -> str: ...
+    @property
     def look_ahead(self) -> int:
         """Samples after a frame that the encoder must have seen before the frame is certain."""
 
@@ -72,7 +74,7 @@ class Sampler:
     `sizes` are the fields of `DecoderConfig`. Every lane starts at sample 0 with zero state and `first_input`.
     """
 
-    def __init__(self, sizes: Sizes, weights: Weights, lanes: int = 1, threads: int = 1, isa: str = "") -> None: ...
+    def __init__(self, sizes: Sizes, weights: Weights, lanes: int = 1, threads: int = 1, isa: str = "", precision: str = "fp32") -> None: ...
     def sample(
         self,
         condition: NDArray[np.float32],
@@ -99,6 +101,8 @@ class Sampler:
     def lanes(self) -> int: ...
     @property
     def isa(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
 
 class ReferenceEncoder:
     """The scalar oracle: slow, obvious, double-precision accumulation."""

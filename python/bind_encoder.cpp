@@ -9,9 +9,10 @@ namespace {
 
 class Encoder {
  public:
-  Encoder(const py::dict& sizes, const py::dict& weights, int threads, const std::string& isa)
-      : sizes_(encoder_sizes(sizes)), isa_(cpu::select_isa(isa)) {
-    engine_ = cpu::make_encoder(sizes_, encoder_weights(sizes_, weights), checked_threads(threads), isa_);
+  Encoder(const py::dict& sizes, const py::dict& weights, int threads, const std::string& isa,
+          const std::string& precision)
+      : sizes_(encoder_sizes(sizes)), isa_(cpu::select_isa(isa)), precision_(cpu::precision_named(precision)) {
+    engine_ = cpu::make_encoder(sizes_, encoder_weights(sizes_, weights), checked_threads(threads), isa_, precision_);
   }
 
   py::array_t<float> push(const py::array& codes) {
@@ -49,6 +50,7 @@ class Encoder {
     engine_->reset();
   }
   std::string isa() const { return cpu::name_of(isa_); }
+  std::string precision() const { return cpu::name_of(precision_); }
   std::int64_t look_ahead() const { return engine_->look_ahead(); }
 
  private:
@@ -60,6 +62,7 @@ class Encoder {
 
   EncoderSizes sizes_;
   cpu::Isa isa_;
+  cpu::Precision precision_;
   std::unique_ptr<cpu::Encoder> engine_;
   std::atomic<bool> busy_{false};
 };
@@ -68,12 +71,13 @@ class Encoder {
 
 void bind_encoder(py::module_& module) {
   py::class_<Encoder>(module, "Encoder")
-      .def(py::init<const py::dict&, const py::dict&, int, const std::string&>(), py::arg("sizes"), py::arg("weights"),
-           py::arg("threads") = 1, py::arg("isa") = "")
+      .def(py::init<const py::dict&, const py::dict&, int, const std::string&, const std::string&>(), py::arg("sizes"),
+           py::arg("weights"), py::arg("threads") = 1, py::arg("isa") = "", py::arg("precision") = "fp32")
       .def("push", &Encoder::push, py::arg("codes"))
       .def("finish", &Encoder::finish)
       .def("reset", &Encoder::reset)
       .def_property_readonly("isa", &Encoder::isa)
+      .def_property_readonly("precision", &Encoder::precision)
       .def_property_readonly("look_ahead", &Encoder::look_ahead);
 }
 

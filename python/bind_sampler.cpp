@@ -9,9 +9,14 @@ namespace {
 
 class Sampler {
  public:
-  Sampler(const py::dict& sizes, const py::dict& weights, std::int64_t lanes, int threads, const std::string& isa)
-      : sizes_(decoder_sizes(sizes)), lanes_(checked_lanes(lanes)), isa_(cpu::select_isa(isa)) {
-    engine_ = cpu::make_sampler(sizes_, decoder_weights(sizes_, weights), lanes_, checked_threads(threads), isa_);
+  Sampler(const py::dict& sizes, const py::dict& weights, std::int64_t lanes, int threads, const std::string& isa,
+          const std::string& precision)
+      : sizes_(decoder_sizes(sizes)),
+        lanes_(checked_lanes(lanes)),
+        isa_(cpu::select_isa(isa)),
+        precision_(cpu::precision_named(precision)) {
+    engine_ =
+        cpu::make_sampler(sizes_, decoder_weights(sizes_, weights), lanes_, checked_threads(threads), isa_, precision_);
   }
 
   py::array_t<std::uint8_t> sample(const py::array& condition, const py::array& uniforms, double temperature) {
@@ -50,6 +55,7 @@ class Sampler {
   std::int64_t position() const { return engine_->position(); }
   std::int64_t lanes() const { return lanes_; }
   std::string isa() const { return cpu::name_of(isa_); }
+  std::string precision() const { return cpu::name_of(precision_); }
 
  private:
   void take_condition(cpu::Sampler::Call& call, const py::array& condition) const {
@@ -61,6 +67,7 @@ class Sampler {
   DecoderSizes sizes_;
   std::int64_t lanes_;
   cpu::Isa isa_;
+  cpu::Precision precision_;
   std::unique_ptr<cpu::Sampler> engine_;
   std::atomic<bool> busy_{false};
 };
@@ -69,14 +76,16 @@ class Sampler {
 
 void bind_sampler(py::module_& module) {
   py::class_<Sampler>(module, "Sampler")
-      .def(py::init<const py::dict&, const py::dict&, std::int64_t, int, const std::string&>(), py::arg("sizes"),
-           py::arg("weights"), py::arg("lanes") = 1, py::arg("threads") = 1, py::arg("isa") = "")
+      .def(py::init<const py::dict&, const py::dict&, std::int64_t, int, const std::string&, const std::string&>(),
+           py::arg("sizes"), py::arg("weights"), py::arg("lanes") = 1, py::arg("threads") = 1, py::arg("isa") = "",
+           py::arg("precision") = "fp32")
       .def("sample", &Sampler::sample, py::arg("condition"), py::arg("uniforms"), py::arg("temperature") = 1.0)
       .def("score", &Sampler::score, py::arg("condition"), py::arg("codes"))
       .def("reset", &Sampler::reset, py::arg("first_input") = input_of_code(kStartCode))
       .def_property_readonly("position", &Sampler::position)
       .def_property_readonly("lanes", &Sampler::lanes)
-      .def_property_readonly("isa", &Sampler::isa);
+      .def_property_readonly("isa", &Sampler::isa)
+      .def_property_readonly("precision", &Sampler::precision);
 }
 
 }  // namespace musicstar::bindings

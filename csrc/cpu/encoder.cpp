@@ -68,8 +68,13 @@ class Window {
 
 class StreamingEncoder final : public Encoder {
  public:
-  StreamingEncoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa)
-      : sizes_(sizes), kernels_(kernels_of(isa)), team_(threads), stride_(round_up(sizes.channels, kernels_.tile)) {
+  StreamingEncoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa, Precision precision)
+      : sizes_(sizes),
+        kernels_(kernels_of(isa)),
+        layer_kernel_(kernels_.in(precision).encoder_layer),
+        team_(threads),
+        stride_(round_up(sizes.channels, kernels_.tile)) {
+    const Packer packer(arena_, kernels_, precision);
     const std::int64_t kernel_size = sizes.kernel_size;
     code_stride_ = round_up(sizes.code_channels, kernels_.tile);
     start_taps_ = arena_.floats(kernel_size * stride_);
@@ -77,37 +82,37 @@ class StreamingEncoder final : public Encoder {
       for (std::int64_t k = 0; k < kernel_size; ++k)
         start_taps_[k * stride_ + c] = weights.start.weight[c * kernel_size + k];
     }
-    start_bias_ = padded(weights.start.bias, sizes.channels, stride_);
+    start_bias_ = arena_.copy(weights.start.bias, sizes.channels, stride_);
     windows_.emplace_back(arena_, 1, sizes.left_context(1), sizes.right_context(1));
     for (std::int64_t l = 0; l < sizes.depth(); ++l) {
       const auto& w = weights.layers[l];
       const std::int64_t dilation = dilation_of_layer(l, sizes.layers);
       Layer layer;
       for (std::int64_t k = 0; k < kernel_size; ++k) {
-        layer.taps.push_back(pack(arena_, kernels_.tile, sizes.channels, stride_,
-                                  {{w.dilated.weight, sizes.channels, 0, kernel_size, k, 0}}));
+        layer.taps.push_back(
+            packer.pack(sizes.channels, stride_, {{w.dilated.weight, sizes.channels, 0, kernel_size, k, 0}}));
         layer.tap_offsets.push_back((k - kernel_size / 2) * dilation);
       }
-      layer.dilated_bias = padded(w.dilated.bias, sizes.channels, stride_);
+      layer.dilated_bias = arena_.copy(w.dilated.bias, sizes.channels, stride_);
       const MatrixPart value = {w.pointwise.weight, sizes.channels, 0, 1, 0, 0};
       if (sizes.gated) {
         const MatrixPart gate = {w.pointwise.weight, sizes.channels, sizes.channels, 1, 0, stride_};
-        layer.pointwise = pack(arena_, kernels_.tile, sizes.channels, 2 * stride_, {value, gate});
+        layer.pointwise = packer.pack(sizes.channels, 2 * stride_, {value, gate});
         float* bias = arena_.floats(2 * stride_);
         std::copy_n(w.pointwise.bias, sizes.channels, bias);
         std::copy_n(w.pointwise.bias + sizes.channels, sizes.channels, bias + stride_);
         layer.pointwise_bias = bias;
       } else {
-        layer.pointwise = pack(arena_, kernels_.tile, sizes.channels, stride_, {value});
-        layer.pointwise_bias = padded(w.pointwise.bias, sizes.channels, stride_);
+        layer.pointwise = packer.pack(sizes.channels, stride_, {value});
+        layer.pointwise_bias = arena_.copy(w.pointwise.bias, sizes.channels, stride_);
       }
       layer.right_context = sizes.right_context(dilation);
       layers_.push_back(layer);
       windows_.emplace_back(arena_, stride_, sizes.left_context(dilation), layer.right_context);
     }
-    code_ = pack(arena_, kernels_.tile, sizes.channels, code_stride_,
-                 {{weights.code.weight, sizes.code_channels, 0, 1, 0, 0}});
-    code_bias_ = padded(weights.code.bias, sizes.code_channels, code_stride_);
+    code_ = Packer(arena_, kernels_, Precision::kFp32)
+                .pack(sizes.channels, code_stride_, {{weights.code.weight, sizes.code_channels, 0, 1, 0, 0}});
+    code_bias_ = arena_.copy(weights.code.bias, sizes.code_channels, code_stride_);
     features_ = arena_.floats((kBlock + 1) * stride_);
     pooled_ = arena_.floats(stride_);
     code_row_ = arena_.floats(code_stride_);
@@ -186,12 +191,6 @@ class StreamingEncoder final : public Encoder {
     std::int64_t right_context = 0;
   };
 
-  const float* padded(const float* values, std::int64_t count, std::int64_t stride) {
-    float* copy = arena_.floats(stride);
-    std::copy_n(values, count, copy);
-    return copy;
-  }
-
   // Where rows that leave layer l (or, with 0, the start convolution) go: the next window, or the pooling.
   float* destination(std::size_t window, std::int64_t rows) {
     return window < windows_.size() ? windows_[window].append(rows) : features_;
@@ -237,7 +236,7 @@ class StreamingEncoder final : public Encoder {
         call.y = y + begin * stride_;
         call.rows = end - begin;
         call.scratch = scratch_[member];
-        kernels_.encoder_layer(call);
+        layer_kernel_(call);
       });
       window.advance(rows);
       if (l + 1 == layers_.size()) pool(rows);
@@ -251,7 +250,7 @@ class StreamingEncoder final : public Encoder {
       for (std::int64_t c = 0; c < stride_; ++c) pooled_[c] += x[c];
       if (++in_pool_ < sizes_.pool) continue;
       for (std::int64_t c = 0; c < stride_; ++c) pooled_[c] /= static_cast<float>(sizes_.pool);
-      kernels_.product(code_, pooled_, stride_, code_bias_, 0, code_row_, code_stride_, 1);
+      kernels_.product_fp32(code_, pooled_, stride_, code_bias_, 0, code_row_, code_stride_, 1);
       std::copy_n(code_row_, sizes_.code_channels, frames_ + frames_written_ * sizes_.code_channels);
       ++frames_written_;
       ++emitted_;
@@ -262,6 +261,7 @@ class StreamingEncoder final : public Encoder {
 
   EncoderSizes sizes_;
   const Kernels& kernels_;
+  void (*layer_kernel_)(const EncoderLayerCall& call);
   ThreadTeam team_;
   Arena arena_;
   std::int64_t stride_ = 0, code_stride_ = 0;
@@ -285,8 +285,9 @@ class StreamingEncoder final : public Encoder {
 
 }  // namespace
 
-std::unique_ptr<Encoder> make_encoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa) {
-  return std::make_unique<StreamingEncoder>(sizes, weights, threads, isa);
+std::unique_ptr<Encoder> make_encoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa,
+                                      Precision precision) {
+  return std::make_unique<StreamingEncoder>(sizes, weights, threads, isa, precision);
 }
 
 }  // namespace musicstar::cpu

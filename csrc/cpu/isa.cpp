@@ -7,7 +7,7 @@ namespace musicstar::cpu {
 
 namespace {
 
-constexpr Isa kAll[] = {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512};
+constexpr Isa kAll[] = {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Dot};
 
 bool runs_here(Isa isa) {
 #if defined(MUSICSTAR_X86)
@@ -20,6 +20,8 @@ bool runs_here(Isa isa) {
     case Isa::kAvx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+    case Isa::kAvx512Dot:
+      return runs_here(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
   }
   return false;
 #else
@@ -43,8 +45,29 @@ const char* name_of(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Dot:
+      return "avx512-dot";
   }
   return "";
+}
+
+const char* name_of(Precision precision) {
+  switch (precision) {
+    case Precision::kFp32:
+      return "fp32";
+    case Precision::kBf16:
+      return "bf16";
+    case Precision::kInt8:
+      return "int8";
+  }
+  return "";
+}
+
+Precision precision_named(const std::string& name) {
+  for (const Precision precision : {Precision::kFp32, Precision::kBf16, Precision::kInt8}) {
+    if (name == name_of(precision)) return precision;
+  }
+  throw std::invalid_argument("precision must be fp32, bf16 or int8, not '" + name + "'");
 }
 
 std::vector<Isa> supported_isas() {

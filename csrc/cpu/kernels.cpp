@@ -12,10 +12,14 @@ extern const Kernels kKernels;
 namespace avx512 {
 extern const Kernels kKernels;
 }
+namespace avx512_dot {
+extern const Kernels kKernels;
+}
 #endif
 
 const Kernels& kernels_of(Isa isa) {
 #if defined(MUSICSTAR_X86)
+  if (isa == Isa::kAvx512Dot) return avx512_dot::kKernels;
   if (isa == Isa::kAvx512) return avx512::kKernels;
   if (isa == Isa::kAvx2) return avx2::kKernels;
 #endif

@@ -14,11 +14,26 @@
 
 namespace musicstar::cpu {
 
-// A weight matrix of `in` x `out`, packed in tiles of `tile` outputs: [out / tile][in][tile].
+// How a precision stores activations and weights (precisions.h). Neighbouring inputs form groups of 32 bits.
+struct RowFormat {
+  static constexpr std::int64_t kLargestTrailer = 64;
+  std::int64_t group;          // inputs a group
+  std::int64_t weight_bytes;   // a weight
+  std::int64_t element_bytes;  // an activation
+  std::int64_t trailer_bytes;  // behind a row's elements: its scale
+  std::int32_t offset;         // of an activation's elements around zero
+
+  constexpr std::int64_t row_bytes(std::int64_t floats) const { return floats * element_bytes + trailer_bytes; }
+};
+
+// A weight matrix of `in` x `out`, packed in tiles of `tile` outputs: [out / tile][groups][tile][group].
 struct PackedMatrix {
-  const float* weight = nullptr;
-  std::int64_t in = 0;     // exact
-  std::int64_t tiles = 0;  // padded outputs / tile
+  const char* weight = nullptr;
+  std::int64_t groups = 0;                    // of inputs, the last one filled up with zeros
+  std::int64_t tiles = 0;                     // padded outputs / tile
+  std::int64_t row_floats = 0;                // padded inputs: where a row of activations keeps its scale
+  const float* scales = nullptr;              // int8: per output
+  const std::int32_t* corrections = nullptr;  // int8: what the activations' offset adds to each output's sum
 };
 
 struct EncoderLayerCall {
@@ -57,20 +72,25 @@ struct DecoderPlan {
   const DecoderLayer* layers = nullptr;
   PackedMatrix head, logits;
   const float* logits_bias = nullptr;
+  const float* zeros = nullptr;  // [2 residual_stride]
 };
 
-// The state of a group of lanes that one thread decodes.
+// The state of a group of lanes that one thread decodes. Rings hold activations in the form of the precision.
 struct LaneGroup {
   std::int64_t lanes = 0;
   std::int64_t position = 0;
-  float* inputs = nullptr;         // [kernel_size][lanes], oldest first
-  float* const* rings = nullptr;   // [depth] -> [ring_rows][lanes][residual_stride]
+  float* inputs = nullptr;       // [kernel_size][lanes], oldest first
+  char* const* rings = nullptr;  // [depth] -> [ring_rows][lanes] rows of residual_stride activations
+  const std::int64_t* ahead =
+      nullptr;                     // [depth]: samples whose older taps are computed together, a divisor of the dilation
+  float* const* older = nullptr;   // [depth] -> [ahead][lanes][2 residual_stride]: their sums
   float* sums = nullptr;           // [lanes][residual_stride + skip_stride]: running residual and skip
   float* gates = nullptr;          // [lanes][2 residual_stride]
   float* gated = nullptr;          // [lanes][residual_stride]
   float* head = nullptr;           // [lanes][skip_stride]
   float* logits = nullptr;         // [lanes][classes_stride]
   float* probabilities = nullptr;  // [classes_stride]
+  char* converted = nullptr;       // [lanes] rows of the wider of residual and skip
 };
 
 // `samples` steps of a lane group within one condition frame.
@@ -88,12 +108,20 @@ struct SampleCall {
 
 struct Kernels {
   std::int64_t tile;  // floats that rows and outputs are padded to
-  // y[r] = init[r * init_stride] + x[r] W for `rows` rows.
-  void (*product)(const PackedMatrix& w, const float* x, std::int64_t x_stride, const float* init,
-                  std::int64_t init_stride, float* y, std::int64_t y_stride, std::int64_t rows);
+
+  // y[r] = init[r * init_stride] + x[r] W for `rows` rows, W packed in fp32.
+  void (*product_fp32)(const PackedMatrix& w, const float* x, std::int64_t x_stride, const float* init,
+                       std::int64_t init_stride, float* y, std::int64_t y_stride, std::int64_t rows);
   std::int64_t (*encoder_scratch_floats)(std::int64_t stride);
-  void (*encoder_layer)(const EncoderLayerCall& call);
-  void (*sample)(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call);
+
+  struct InPrecision {
+    RowFormat format;
+    void (*encoder_layer)(const EncoderLayerCall& call);
+    void (*sample)(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call);
+  };
+  InPrecision precisions[3];
+
+  const InPrecision& in(Precision precision) const { return precisions[static_cast<int>(precision)]; }
 };
 
 const Kernels& kernels_of(Isa isa);

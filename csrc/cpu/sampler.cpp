@@ -11,14 +11,20 @@ namespace musicstar::cpu {
 
 namespace {
 
+// Older taps are computed for as many coming samples as make about this many rows.
+constexpr std::int64_t kRowsAhead = 16;
+
 class LaneSampler final : public Sampler {
  public:
-  LaneSampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes, int threads, Isa isa)
+  LaneSampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes, int threads, Isa isa,
+              Precision precision)
       : sizes_(sizes),
         kernels_(kernels_of(isa)),
+        format_(kernels_.in(precision).format),
+        sample_kernel_(kernels_.in(precision).sample),
         lanes_(lanes),
         team_(static_cast<int>(std::clamp<std::int64_t>(threads, 1, std::max<std::int64_t>(lanes, 1)))) {
-    pack_weights(weights);
+    pack_weights(weights, Packer(arena_, kernels_, precision), Packer(arena_, kernels_, Precision::kFp32));
     for (int member = 0; member < team_.size(); ++member) {
       const auto [begin, end] = team_.share(lanes, member, 1);
       groups_.push_back(make_group(begin, end - begin));
@@ -34,7 +40,7 @@ class LaneSampler final : public Sampler {
       std::fill_n(group.state.inputs, (sizes_.kernel_size - 1) * lanes, 0.0f);
       std::fill_n(group.state.inputs + (sizes_.kernel_size - 1) * lanes, lanes, first_input);
       for (std::size_t l = 0; l < group.rings.size(); ++l) {
-        std::fill_n(group.rings[l], layers_[l].ring_rows * lanes * plan_.residual_stride, 0.0f);
+        std::fill_n(group.rings[l], ring_bytes(l, lanes), static_cast<char>(format_.offset));
       }
     }
   }
@@ -54,16 +60,12 @@ class LaneSampler final : public Sampler {
   struct Group {
     std::int64_t first_lane = 0;
     LaneGroup state;
-    std::vector<float*> rings;
+    std::vector<char*> rings;
+    std::vector<std::int64_t> ahead;
+    std::vector<float*> older;
     float* frames = nullptr;     // [lanes][C]: one condition frame of every lane
     float* projected = nullptr;  // as SampleCall::condition
   };
-
-  const float* padded(const float* values, std::int64_t count, std::int64_t stride) {
-    float* copy = arena_.floats(stride);
-    std::copy_n(values, count, copy);
-    return copy;
-  }
 
   // [first half; second half] of 2R values, each padded; the sum of two biases where two convolutions meet.
   const float* padded_halves(const float* a, const float* b, std::int64_t half, std::int64_t stride) {
@@ -75,7 +77,7 @@ class LaneSampler final : public Sampler {
     return copy;
   }
 
-  void pack_weights(const DecoderWeights& weights) {
+  void pack_weights(const DecoderWeights& weights, const Packer& packer, const Packer& fp32) {
     const std::int64_t tile = kernels_.tile;
     const std::int64_t residual = sizes_.residual_channels, skip = sizes_.skip_channels;
     const std::int64_t kernel_size = sizes_.kernel_size, condition = sizes_.condition_channels;
@@ -97,44 +99,49 @@ class LaneSampler final : public Sampler {
       }
     }
     plan_.first_taps = first_taps;
-    plan_.first_bias = padded(weights.first.bias, residual, residual_stride);
-    plan_.first_skip = pack(arena_, tile, residual, skip_stride, {{weights.first_skip.weight, skip, 0, 1, 0, 0}});
-    plan_.first_skip_bias = padded(weights.first_skip.bias, skip, skip_stride);
+    plan_.first_bias = arena_.copy(weights.first.bias, residual, residual_stride);
+    plan_.first_skip = packer.pack(residual, skip_stride, {{weights.first_skip.weight, skip, 0, 1, 0, 0}});
+    plan_.first_skip_bias = arena_.copy(weights.first_skip.bias, skip, skip_stride);
 
     layers_.resize(plan_.depth);
     taps_.resize(plan_.depth);
     for (std::int64_t l = 0; l < plan_.depth; ++l) {
       const auto& w = weights.layers[l];
       for (std::int64_t k = 0; k < kernel_size; ++k) {
-        taps_[l].push_back(pack(arena_, tile, residual, 2 * residual_stride,
-                                {{w.dilated.weight, residual, 0, kernel_size, k, 0},
-                                 {w.dilated.weight, residual, residual, kernel_size, k, residual_stride}}));
+        taps_[l].push_back(packer.pack(residual, 2 * residual_stride,
+                                       {{w.dilated.weight, residual, 0, kernel_size, k, 0},
+                                        {w.dilated.weight, residual, residual, kernel_size, k, residual_stride}}));
       }
       DecoderLayer& layer = layers_[l];
       layer.taps = taps_[l].data();
       layer.residual_and_skip =
-          pack(arena_, tile, residual, residual_stride + skip_stride,
-               {{w.residual.weight, residual, 0, 1, 0, 0}, {w.skip.weight, skip, 0, 1, 0, residual_stride}});
+          packer.pack(residual, residual_stride + skip_stride,
+                      {{w.residual.weight, residual, 0, 1, 0, 0}, {w.skip.weight, skip, 0, 1, 0, residual_stride}});
       float* bias = arena_.floats(residual_stride + skip_stride);
       std::copy_n(w.residual.bias, residual, bias);
       std::copy_n(w.skip.bias, skip, bias + residual_stride);
       layer.residual_and_skip_bias = bias;
       layer.dilation = dilation_of_layer(l, sizes_.layers);
       layer.ring_rows = (kernel_size - 1) * layer.dilation;
-      conditions_.push_back(pack(arena_, tile, condition, 2 * residual_stride,
-                                 {{w.condition.weight, residual, 0, 1, 0, 0},
-                                  {w.condition.weight, residual, residual, 1, 0, residual_stride}}));
+      conditions_.push_back(fp32.pack(condition, 2 * residual_stride,
+                                      {{w.condition.weight, residual, 0, 1, 0, 0},
+                                       {w.condition.weight, residual, residual, 1, 0, residual_stride}}));
       condition_biases_.push_back(padded_halves(w.condition.bias, w.dilated.bias, residual, residual_stride));
     }
     plan_.layers = layers_.data();
 
-    plan_.head = pack(arena_, tile, skip, skip_stride, {{weights.head.weight, skip, 0, 1, 0, 0}});
-    head_condition_ = pack(arena_, tile, condition, skip_stride, {{weights.head_condition.weight, skip, 0, 1, 0, 0}});
+    plan_.head = packer.pack(skip, skip_stride, {{weights.head.weight, skip, 0, 1, 0, 0}});
+    head_condition_ = fp32.pack(condition, skip_stride, {{weights.head_condition.weight, skip, 0, 1, 0, 0}});
     float* head_bias = arena_.floats(skip_stride);
     for (std::int64_t s = 0; s < skip; ++s) head_bias[s] = weights.head.bias[s] + weights.head_condition.bias[s];
     head_bias_ = head_bias;
-    plan_.logits = pack(arena_, tile, skip, classes_stride, {{weights.logits.weight, sizes_.classes, 0, 1, 0, 0}});
-    plan_.logits_bias = padded(weights.logits.bias, sizes_.classes, classes_stride);
+    plan_.logits = packer.pack(skip, classes_stride, {{weights.logits.weight, sizes_.classes, 0, 1, 0, 0}});
+    plan_.zeros = arena_.floats(2 * residual_stride);
+    plan_.logits_bias = arena_.copy(weights.logits.bias, sizes_.classes, classes_stride);
+  }
+
+  std::int64_t ring_bytes(std::size_t l, std::int64_t lanes) const {
+    return layers_[l].ring_rows * lanes * format_.row_bytes(plan_.residual_stride);
   }
 
   Group make_group(std::int64_t first_lane, std::int64_t lanes) {
@@ -142,8 +149,12 @@ class LaneSampler final : public Sampler {
     group.first_lane = first_lane;
     group.state.lanes = lanes;
     group.state.inputs = arena_.floats(sizes_.kernel_size * lanes);
-    for (const DecoderLayer& layer : layers_) {
-      group.rings.push_back(arena_.floats(layer.ring_rows * lanes * plan_.residual_stride));
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      group.rings.push_back(arena_.bytes(ring_bytes(l, lanes)));
+      std::int64_t ahead = 1;
+      while (2 * ahead <= layers_[l].dilation && 2 * ahead * lanes <= kRowsAhead) ahead *= 2;
+      group.ahead.push_back(ahead);
+      group.older.push_back(arena_.floats(ahead * lanes * 2 * plan_.residual_stride));
     }
     group.state.sums = arena_.floats(lanes * (plan_.residual_stride + plan_.skip_stride));
     group.state.gates = arena_.floats(lanes * 2 * plan_.residual_stride);
@@ -151,6 +162,7 @@ class LaneSampler final : public Sampler {
     group.state.head = arena_.floats(lanes * plan_.skip_stride);
     group.state.logits = arena_.floats(lanes * plan_.classes_stride);
     group.state.probabilities = arena_.floats(plan_.classes_stride);
+    group.state.converted = arena_.bytes(lanes * format_.row_bytes(std::max(plan_.residual_stride, plan_.skip_stride)));
     group.frames = arena_.floats(lanes * sizes_.condition_channels);
     group.projected = arena_.floats(lanes * (plan_.depth * 2 * plan_.residual_stride + plan_.skip_stride));
     return group;
@@ -166,13 +178,15 @@ class LaneSampler final : public Sampler {
     float* projected = group.projected;
     const std::int64_t stride = 2 * plan_.residual_stride;
     for (std::int64_t l = 0; l < plan_.depth; ++l, projected += lanes * stride) {
-      kernels_.product(conditions_[l], group.frames, channels, condition_biases_[l], 0, projected, stride, lanes);
+      kernels_.product_fp32(conditions_[l], group.frames, channels, condition_biases_[l], 0, projected, stride, lanes);
     }
-    kernels_.product(head_condition_, group.frames, channels, head_bias_, 0, projected, plan_.skip_stride, lanes);
+    kernels_.product_fp32(head_condition_, group.frames, channels, head_bias_, 0, projected, plan_.skip_stride, lanes);
   }
 
   void run_group(Group& group, const Call& call) {
     group.state.rings = group.rings.data();
+    group.state.ahead = group.ahead.data();
+    group.state.older = group.older.data();
     const std::int64_t first_frame = position_ / sizes_.pool;
     for (std::int64_t done = 0; done < call.samples;) {
       const std::int64_t position = position_ + done;
@@ -188,13 +202,15 @@ class LaneSampler final : public Sampler {
       part.logits = call.logits == nullptr ? nullptr : call.logits + at * sizes_.classes;
       part.lane_stride = call.samples;
       part.temperature = call.temperature;
-      kernels_.sample(plan_, group.state, part);
+      sample_kernel_(plan_, group.state, part);
       done += count;
     }
   }
 
   DecoderSizes sizes_;
   const Kernels& kernels_;
+  RowFormat format_;
+  void (*sample_kernel_)(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call);
   std::int64_t lanes_;
   ThreadTeam team_;
   Arena arena_;
@@ -212,8 +228,8 @@ class LaneSampler final : public Sampler {
 }  // namespace
 
 std::unique_ptr<Sampler> make_sampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
-                                      int threads, Isa isa) {
-  return std::make_unique<LaneSampler>(sizes, weights, lanes, threads, isa);
+                                      int threads, Isa isa, Precision precision) {
+  return std::make_unique<LaneSampler>(sizes, weights, lanes, threads, isa, precision);
 }
 
 }  // namespace musicstar::cpu

@@ -51,8 +51,9 @@ class Sampler {
   virtual std::int64_t frames_touched(std::int64_t n) const = 0;
 };
 
-std::unique_ptr<Encoder> make_encoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa);
+std::unique_ptr<Encoder> make_encoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa,
+                                      Precision precision = Precision::kFp32);
 std::unique_ptr<Sampler> make_sampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
-                                      int threads, Isa isa);
+                                      int threads, Isa isa, Precision precision = Precision::kFp32);
 
 }  // namespace musicstar::cpu

@@ -1,4 +1,5 @@
-// Which instruction set the CPU kernels run with. Chosen once at run time, queryable, and forced by MUSICSTAR_ISA.
+// Which instruction set and precision the CPU kernels run with. The instruction set is chosen once
+// at run time, queryable, and forced by MUSICSTAR_ISA.
 #pragma once
 
 #include <string>
@@ -6,9 +7,17 @@
 
 namespace musicstar::cpu {
 
-enum class Isa { kGeneric, kAvx2, kAvx512 };
+// kAvx512Dot is AVX-512 with the dot products of BF16 and VNNI.
+enum class Isa { kGeneric, kAvx2, kAvx512, kAvx512Dot };
+
+// What weights and activations of the large products are stored as; sums are fp32 (int8: int32, then fp32).
+enum class Precision { kFp32, kBf16, kInt8 };
 
 const char* name_of(Isa isa);
+const char* name_of(Precision precision);
+
+// Throws std::invalid_argument for anything but fp32, bf16 and int8.
+Precision precision_named(const std::string& name);
 
 // What this build contains and this processor (and its operating system) runs, slowest first.
 std::vector<Isa> supported_isas();

@@ -1,0 +1,177 @@
+// What a product multiplies, per precision: how a row of activations is brought into that form, and one step of the
+// inner sum.
+//
+//   fp32   float x float                                         group 1
+//   bf16   both rounded to nearest even, sums in fp32            group 2: AVX-512 BF16's dot, or widened where there is
+//   none int8   weights with a scale per output, activations with     group 4: VNNI's dot (activations as bytes around
+//   128), or
+//          a scale per row, sums in int32                        group 2: 16-bit products; the same integers either way
+//
+// A group is the number of neighbouring inputs that one 32-bit lane holds, of a weight and of an activation alike.
+#pragma once
+
+#if defined(MUSICSTAR_DOT_PRODUCTS)
+#include <immintrin.h>
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "cpu/kernels.h"
+#include "cpu/simd.h"
+
+namespace musicstar::cpu::MUSICSTAR_KERNELS {
+
+namespace {
+
+// The largest magnitude of a row; floats are a multiple of kWidth.
+inline float largest_magnitude(const float* x, std::int64_t floats) {
+  Vector largest = Vector{};
+  for (std::int64_t i = 0; i < floats; i += kWidth) {
+    const Vector magnitude = floats_of(bits_of(load(x + i)) & 0x7FFFFFFF);
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  float result = 0.0f;
+  for (std::int64_t i = 0; i < kWidth; ++i) result = largest[i] > result ? largest[i] : result;
+  return result;
+}
+
+struct Fp32 {
+  using Sum = Vector;
+  static constexpr bool kScaled = false;
+  static constexpr RowFormat kFormat = {1, 4, 4, 0, 0};
+
+  struct Input {
+    float value;
+  };
+  static Input input(const char* row, std::int64_t group) { return {reinterpret_cast<const float*>(row)[group]}; }
+  static void multiply_add(Sum& sum, const char* weights, Input x) {
+    sum += x.value * load(reinterpret_cast<const float*>(weights));
+  }
+  static void convert(const float* x, std::int64_t floats, char* row) {
+    std::memcpy(row, x, static_cast<std::size_t>(floats) * sizeof(float));
+  }
+};
+
+struct Bf16 {
+  using Sum = Vector;
+  static constexpr bool kScaled = false;
+  static constexpr RowFormat kFormat = {2, 2, 2, 0, 0};
+
+  static Integers rounded(Vector x) {
+    const Integers bits = bits_of(x);
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF;
+  }
+  static void convert(const float* x, std::int64_t floats, char* row) {
+    auto* out = reinterpret_cast<std::uint16_t*>(row);
+    typedef std::uint16_t Halves __attribute__((vector_size(kWidth * 2), aligned(2), may_alias));
+    for (std::int64_t i = 0; i < floats; i += kWidth) {
+      *reinterpret_cast<Halves*>(out + i) = __builtin_convertvector(rounded(load(x + i)), Halves);
+    }
+  }
+#if defined(MUSICSTAR_DOT_PRODUCTS)
+  struct Input {
+    __m512i pair;
+  };
+  static Input input(const char* row, std::int64_t group) {
+    return {_mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(row)[group])};
+  }
+  static void multiply_add(Sum& sum, const char* weights, Input x) {
+    sum = (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_loadu_si512(weights), (__m512bh)x.pair);
+  }
+#else
+  struct Input {
+    float first, second;
+  };
+  static Input input(const char* row, std::int64_t group) {
+    std::uint32_t pair;
+    std::memcpy(&pair, row + 4 * group, sizeof pair);
+    const std::uint32_t low = pair << 16, high = pair & 0xFFFF0000u;
+    Input x;
+    std::memcpy(&x.first, &low, sizeof low);
+    std::memcpy(&x.second, &high, sizeof high);
+    return x;
+  }
+  static void multiply_add(Sum& sum, const char* weights, Input x) {
+    const Integers pairs = load_integers(weights);
+    sum += x.first * floats_of(pairs << 16);
+    sum += x.second * floats_of(pairs & static_cast<std::int32_t>(0xFFFF0000));
+  }
+#endif
+};
+
+struct Int8 {
+  using Sum = Integers;
+  static constexpr bool kScaled = true;
+#if defined(MUSICSTAR_DOT_PRODUCTS)
+  static constexpr RowFormat kFormat = {4, 1, 1, 64, 128};
+  using Element = std::uint8_t;
+  struct Input {
+    __m512i quad;
+  };
+  static Input input(const char* row, std::int64_t group) {
+    return {_mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(row)[group])};
+  }
+  static void multiply_add(Sum& sum, const char* weights, Input x) {
+    sum = (Integers)_mm512_dpbusd_epi32((__m512i)sum, x.quad, _mm512_loadu_si512(weights));
+  }
+#else
+  static constexpr RowFormat kFormat = {2, 2, 2, 64, 0};
+  using Element = std::int16_t;
+#if defined(__AVX512BW__)
+  using Input = __m512i;
+  static Input input(const char* row, std::int64_t group) {
+    return _mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(row)[group]);
+  }
+  static void multiply_add(Sum& sum, const char* weights, Input x) {
+    sum += (Integers)_mm512_madd_epi16(_mm512_loadu_si512(weights), x);
+  }
+#elif defined(__AVX2__)
+  using Input = __m256i;
+  static Input input(const char* row, std::int64_t group) {
+    return _mm256_set1_epi32(reinterpret_cast<const std::int32_t*>(row)[group]);
+  }
+  static void multiply_add(Sum& sum, const char* weights, Input x) {
+    sum += (Integers)_mm256_madd_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights)), x);
+  }
+#else
+  struct Input {
+    std::int32_t first, second;
+  };
+  static Input input(const char* row, std::int64_t group) {
+    std::int16_t pair[2];
+    std::memcpy(pair, row + 4 * group, sizeof pair);
+    return {pair[0], pair[1]};
+  }
+  static void multiply_add(Sum& sum, const char* weights, Input x) {
+    const Integers pairs = load_integers(weights);
+    sum += x.first * ((pairs << 16) >> 16) + x.second * (pairs >> 16);
+  }
+#endif
+#endif
+
+  // The row's scale stands behind its elements: x is about scale * (element - offset).
+  static void convert(const float* x, std::int64_t floats, char* row) {
+    const float largest = largest_magnitude(x, floats);
+    const float scale = largest > 0.0f ? largest / 127.0f : 1.0f;
+    const float inverse = 1.0f / scale;
+    auto* out = reinterpret_cast<Element*>(row);
+    typedef Element Elements
+        __attribute__((vector_size(kWidth * sizeof(Element)), aligned(sizeof(Element)), may_alias));
+    for (std::int64_t i = 0; i < floats; i += kWidth) {
+      const Integers rounded = bits_of(load(x + i) * inverse + kRounder) - bits_of(broadcast(kRounder));
+      *reinterpret_cast<Elements*>(out + i) = __builtin_convertvector(rounded + kFormat.offset, Elements);
+    }
+    std::memcpy(row + floats * static_cast<std::int64_t>(sizeof(Element)), &scale, sizeof scale);
+  }
+};
+
+// The scale that `Int8::convert` left behind a row of `floats` elements.
+inline float row_scale(const char* row, std::int64_t floats) {
+  float scale;
+  std::memcpy(&scale, row + floats * static_cast<std::int64_t>(sizeof(Int8::Element)), sizeof scale);
+  return scale;
+}
+
+}  // namespace
+
+}  // namespace musicstar::cpu::MUSICSTAR_KERNELS

@@ -1,0 +1,125 @@
+// Rows times a packed matrix: nearly all the time of both engines is spent here.
+//
+//   y[r] = init[r] + x[r] W          rows r, x in the form of its precision, sums and y in fp32 (int8: sums in int32)
+//
+// A block of ROWS x TILES keeps all its sums in registers (ROWS x 2 TILES vectors) and reads each weight once for its
+// rows. The bound is one multiply-add a cycle for many rows, the weights' bandwidth for one.
+//
+// Exactness: an output is a chain of multiply-adds over its inputs in index order, whatever block of rows it is
+// computed in. So lanes, threads and pieces never change a bit within one instruction set and precision.
+#pragma once
+
+#include "cpu/kernels.h"
+#include "cpu/precisions.h"
+
+namespace musicstar::cpu::MUSICSTAR_KERNELS {
+
+namespace {
+
+constexpr std::int64_t kRows = MUSICSTAR_ROWS;
+
+template <class P, int ROWS, int TILES>
+inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, std::int64_t tile, const char* x,
+                                                         std::int64_t x_bytes, const float* init,
+                                                         std::int64_t init_stride, float* y, std::int64_t y_stride) {
+  constexpr int kVectors = 2 * TILES;
+  constexpr std::int64_t kTileBytes = kTile * 4;  // a group of inputs for a tile of outputs
+  typename P::Sum sums[ROWS][kVectors];
+  const std::int64_t first = tile * kTile;
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      if constexpr (P::kScaled) {
+        sums[r][v] = typename P::Sum{};
+      } else {
+        sums[r][v] = load(init + r * init_stride + first + v * kWidth);
+      }
+    }
+  }
+  const char* weights = w.weight + tile * w.groups * kTileBytes;
+  for (std::int64_t k = 0; k < w.groups; ++k) {
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; ++r) {
+      const auto input = P::input(x + r * x_bytes, k);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) {
+        P::multiply_add(sums[r][v], weights + (v / 2) * w.groups * kTileBytes + (v % 2) * (kTileBytes / 2), input);
+      }
+    }
+    weights += kTileBytes;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; ++r) {
+    [[maybe_unused]] float scale = 1.0f;
+    if constexpr (P::kScaled) scale = row_scale(x + r * x_bytes, w.row_floats);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const std::int64_t at = first + v * kWidth;
+      if constexpr (P::kScaled) {
+        const Integers exact = sums[r][v] - load_integers(w.corrections + at);
+        const Vector value = __builtin_convertvector(exact, Vector) * (scale * load(w.scales + at));
+        store(y + r * y_stride + at, load(init + r * init_stride + at) + value);
+      } else {
+        store(y + r * y_stride + at, sums[r][v]);
+      }
+    }
+  }
+}
+
+template <class P, int ROWS>
+inline void product_rows(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const float* init,
+                         std::int64_t init_stride, float* y, std::int64_t y_stride) {
+  std::int64_t tile = 0;
+  if constexpr (ROWS == 1) {  // one row alone hides the latency of the multiply-adds behind several tiles
+    for (; tile + 4 <= w.tiles; tile += 4) product_block<P, 1, 4>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
+  }
+  if constexpr (ROWS <= 2) {
+    for (; tile + 2 <= w.tiles; tile += 2)
+      product_block<P, ROWS, 2>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
+  }
+  for (; tile < w.tiles; ++tile) product_block<P, ROWS, 1>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
+}
+
+template <class P>
+void product(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const float* init, std::int64_t init_stride,
+             float* y, std::int64_t y_stride, std::int64_t rows) {
+  const auto step = [&](std::int64_t done) {
+    x += done * x_bytes;
+    init += done * init_stride;
+    y += done * y_stride;
+    rows -= done;
+  };
+  for (; rows >= kRows; step(kRows)) product_rows<P, kRows>(w, x, x_bytes, init, init_stride, y, y_stride);
+  if constexpr (kRows > 4) {
+    for (; rows >= 4; step(4)) product_rows<P, 4>(w, x, x_bytes, init, init_stride, y, y_stride);
+  }
+  for (; rows >= 2; step(2)) product_rows<P, 2>(w, x, x_bytes, init, init_stride, y, y_stride);
+  for (; rows >= 1; step(1)) product_rows<P, 1>(w, x, x_bytes, init, init_stride, y, y_stride);
+}
+
+// Rows of activations as a product takes them. In fp32 that is where they already stand.
+struct Rows {
+  const char* data;
+  std::int64_t bytes;  // from one row to the next
+};
+
+template <class P>
+inline Rows rows_of(const float* x, std::int64_t stride, std::int64_t floats, std::int64_t rows, char* scratch) {
+  if constexpr (P::kFormat.group == 1) {
+    return {reinterpret_cast<const char*>(x), stride * static_cast<std::int64_t>(sizeof(float))};
+  } else {
+    const std::int64_t bytes = P::kFormat.row_bytes(floats);
+    for (std::int64_t r = 0; r < rows; ++r) P::convert(x + r * stride, floats, scratch + r * bytes);
+    return {scratch, bytes};
+  }
+}
+
+void product_fp32(const PackedMatrix& w, const float* x, std::int64_t x_stride, const float* init,
+                  std::int64_t init_stride, float* y, std::int64_t y_stride, std::int64_t rows) {
+  product<Fp32>(w, reinterpret_cast<const char*>(x), x_stride * 4, init, init_stride, y, y_stride, rows);
+}
+
+}  // namespace
+
+}  // namespace musicstar::cpu::MUSICSTAR_KERNELS

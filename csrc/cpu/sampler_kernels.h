@@ -1,0 +1,166 @@
+// One sample after the other for a group of lanes: equations in reference/decoder.cpp.
+//
+// Time-batched taps: all taps of a layer but the newest read inputs that are at least a dilation old. So their products
+// are made for the next `ahead` samples at once (`ahead` <= dilation), as one product of many rows, and stay off the
+// chain in which each sample waits for the one before. The order of additions is the same with and without:
+//
+//   gates = (older taps) + condition + (newest tap)
+#pragma once
+
+#include "cpu/products.h"
+
+namespace musicstar::cpu::MUSICSTAR_KERNELS {
+
+namespace {
+
+// The first class whose cumulative probability exceeds `uniform` (reference: reference::draw). Sums go by blocks, so
+// that their additions overlap.
+std::uint8_t draw(const float* logits, std::int64_t classes, float uniform, float temperature, float* probabilities) {
+  std::int64_t likeliest = 0;
+  for (std::int64_t a = 1; a < classes; ++a) {
+    if (logits[a] > logits[likeliest]) likeliest = a;
+  }
+  if (temperature == 0.0f) return static_cast<std::uint8_t>(likeliest);
+  const float top = logits[likeliest];
+  const float scale = 1.0f / temperature;
+  for (std::int64_t a = 0; a < classes; a += kWidth) {
+    store(probabilities + a, exponential((load(logits + a) - top) * scale));
+  }
+
+  constexpr std::int64_t kBlock = 16;
+  double block_sums[256 / kBlock];
+  double total = 0.0;
+  for (std::int64_t begin = 0; begin < classes; begin += kBlock) {
+    double sum = 0.0;
+    for (std::int64_t a = begin; a < begin + kBlock && a < classes; ++a) sum += static_cast<double>(probabilities[a]);
+    block_sums[begin / kBlock] = sum;
+    total += sum;
+  }
+  const double threshold = static_cast<double>(uniform) * total;
+  std::int64_t a = 0;
+  double cumulative = 0.0;
+  while (a + kBlock < classes && cumulative + block_sums[a / kBlock] <= threshold) {
+    cumulative += block_sums[a / kBlock];
+    a += kBlock;
+  }
+  for (; a < classes - 1; ++a) {
+    cumulative += static_cast<double>(probabilities[a]);
+    if (cumulative > threshold) break;
+  }
+  return static_cast<std::uint8_t>(a);
+}
+
+// The older taps' sums of layer l for this sample, [lanes][2 residual_stride]: from the batch, which is renewed when
+// used up.
+template <class P>
+const float* older_taps(const DecoderPlan& plan, LaneGroup& group, std::int64_t l) {
+  const DecoderLayer& layer = plan.layers[l];
+  const std::int64_t ahead = group.ahead[l];
+  const std::int64_t phase = group.position % ahead;
+  const std::int64_t gates = 2 * plan.residual_stride;
+  if (phase == 0) {
+    const std::int64_t row_bytes = P::kFormat.row_bytes(plan.residual_stride);
+    // The slot that this sample will overwrite holds the oldest tap; the others follow a dilation apart.
+    const std::int64_t slot = group.position % layer.ring_rows;
+    for (std::int64_t k = 0; k + 1 < plan.kernel_size; ++k) {
+      std::int64_t row = slot + k * layer.dilation;
+      if (row >= layer.ring_rows) row -= layer.ring_rows;
+      product<P>(layer.taps[k], group.rings[l] + row * group.lanes * row_bytes, row_bytes,
+                 k == 0 ? plan.zeros : group.older[l], k == 0 ? 0 : gates, group.older[l], gates, ahead * group.lanes);
+    }
+  }
+  return group.older[l] + phase * group.lanes * gates;
+}
+
+// One sample of every lane: from the inputs to the logits.
+template <class P>
+void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
+  const std::int64_t lanes = group.lanes;
+  const std::int64_t residual = plan.residual_stride;
+  const std::int64_t skip = plan.skip_stride;
+  const std::int64_t sums_stride = residual + skip;
+  const std::int64_t newest = plan.kernel_size - 1;
+
+  for (std::int64_t b = 0; b < lanes; ++b) {
+    float* x = group.sums + b * sums_stride;
+    for (std::int64_t i = 0; i < residual; i += kWidth) {
+      Vector value = load(plan.first_bias + i);
+      for (std::int64_t k = 0; k < plan.kernel_size; ++k) {
+        value += group.inputs[k * lanes + b] * load(plan.first_taps + k * residual + i);
+      }
+      store(x + i, value);
+    }
+  }
+  Rows x = rows_of<P>(group.sums, sums_stride, residual, lanes, group.converted);
+  product<P>(plan.first_skip, x.data, x.bytes, plan.first_skip_bias, 0, group.sums + residual, sums_stride, lanes);
+
+  for (std::int64_t l = 0; l < plan.depth; ++l) {
+    const DecoderLayer& layer = plan.layers[l];
+    const float* projected = condition + l * lanes * 2 * residual;
+    if (newest > 0) {
+      const float* older = older_taps<P>(plan, group, l);
+      for (std::int64_t i = 0; i < lanes * 2 * residual; i += kWidth) {
+        store(group.gates + i, load(older + i) + load(projected + i));
+      }
+      projected = group.gates;
+      // Now the oldest row is no longer needed: the newest takes its place.
+      const std::int64_t row_bytes = P::kFormat.row_bytes(residual);
+      char* slot = group.rings[l] + group.position % layer.ring_rows * lanes * row_bytes;
+      for (std::int64_t b = 0; b < lanes; ++b) {
+        std::memcpy(slot + b * row_bytes, x.data + b * x.bytes, static_cast<std::size_t>(row_bytes));
+      }
+    }
+    product<P>(layer.taps[newest], x.data, x.bytes, projected, 2 * residual, group.gates, 2 * residual, lanes);
+    for (std::int64_t b = 0; b < lanes; ++b) {
+      float* sums = group.sums + b * sums_stride;
+      const float* gates = group.gates + b * 2 * residual;
+      for (std::int64_t i = 0; i < residual; i += kWidth) {
+        store(group.gated + b * residual + i, gated_activation(load(gates + i), load(gates + residual + i)));
+      }
+      for (std::int64_t i = 0; i < sums_stride; i += kWidth) {
+        store(sums + i, load(sums + i) + load(layer.residual_and_skip_bias + i));
+      }
+    }
+    const Rows z = rows_of<P>(group.gated, residual, residual, lanes, group.converted);
+    product<P>(layer.residual_and_skip, z.data, z.bytes, group.sums, sums_stride, group.sums, sums_stride, lanes);
+    x = rows_of<P>(group.sums, sums_stride, residual, lanes, group.converted);
+  }
+
+  for (std::int64_t b = 0; b < lanes; ++b) {
+    float* skips = group.sums + b * sums_stride + residual;
+    for (std::int64_t i = 0; i < skip; i += kWidth) store(skips + i, rectified(load(skips + i)));
+  }
+  const float* projected = condition + plan.depth * lanes * 2 * residual;
+  const Rows s = rows_of<P>(group.sums + residual, sums_stride, skip, lanes, group.converted);
+  product<P>(plan.head, s.data, s.bytes, projected, skip, group.head, skip, lanes);
+  for (std::int64_t i = 0; i < lanes * skip; i += kWidth) store(group.head + i, rectified(load(group.head + i)));
+  const Rows h = rows_of<P>(group.head, skip, skip, lanes, group.converted);
+  product<P>(plan.logits, h.data, h.bytes, plan.logits_bias, 0, group.logits, plan.classes_stride, lanes);
+}
+
+template <class P>
+void sample(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call) {
+  for (std::int64_t t = 0; t < call.samples; ++t) {
+    step<P>(plan, group, call.condition);
+    for (std::int64_t b = 0; b < group.lanes; ++b) {
+      const std::int64_t at = b * call.lane_stride + t;
+      const float* logits = group.logits + b * plan.classes_stride;
+      if (call.logits != nullptr) {
+        std::memcpy(call.logits + at * plan.classes, logits, static_cast<std::size_t>(plan.classes) * sizeof(float));
+      }
+      const std::uint8_t code =
+          call.forced != nullptr ? call.forced[at]
+                                 : draw(logits, plan.classes, call.uniforms[at], call.temperature, group.probabilities);
+      if (call.codes != nullptr) call.codes[at] = code;
+      for (std::int64_t k = 0; k + 1 < plan.kernel_size; ++k) {
+        group.inputs[k * group.lanes + b] = group.inputs[(k + 1) * group.lanes + b];
+      }
+      group.inputs[(plan.kernel_size - 1) * group.lanes + b] = static_cast<float>(code) / 255.0f - 0.5f;
+    }
+    ++group.position;
+  }
+}
+
+}  // namespace
+
+}  // namespace musicstar::cpu::MUSICSTAR_KERNELS

@@ -1,0 +1,64 @@
+// Vectors of floats of the width that the including file asks for, and elementary functions on them.
+//
+// The vector type is the compiler's own vector extension, so the same text is SSE2, AVX2, AVX-512 and NEON. Everything
+// here is inline in a namespace of its own per instruction set.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace musicstar::cpu::MUSICSTAR_KERNELS {
+
+namespace {
+
+constexpr std::int64_t kWidth = MUSICSTAR_VECTOR_FLOATS;
+constexpr std::int64_t kTile = 2 * kWidth;
+
+typedef float Vector __attribute__((vector_size(kWidth * sizeof(float)), aligned(4), may_alias));
+typedef std::int32_t Integers __attribute__((vector_size(kWidth * sizeof(float)), aligned(4), may_alias));
+
+inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+inline Integers load_integers(const void* from) { return *reinterpret_cast<const Integers*>(from); }
+
+inline Vector broadcast(float value) { return Vector{} + value; }
+inline Integers bits_of(Vector value) { return reinterpret_cast<const Integers&>(value); }
+inline Vector floats_of(Integers bits) { return reinterpret_cast<const Vector&>(bits); }
+
+inline Vector clamp(Vector x, float low, float high) {
+  x = x < low ? broadcast(low) : x;
+  return x > high ? broadcast(high) : x;
+}
+
+constexpr float kRounder =
+    12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer, which stands in the low bits
+
+// e^x to about 1e-7 relative, x clamped to +-87: 2^n by the exponent field, 2^f by a polynomial on [-1/2, 1/2].
+inline Vector exponential(Vector x) {
+  x = clamp(x, -87.0f, 87.0f);
+  const Vector rounded = x * 1.44269504f + kRounder;
+  const Vector n = rounded - kRounder;
+  const Vector f = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
+  Vector p = f * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * f + 8.3334519073e-3f;
+  p = p * f + 4.1665795894e-2f;
+  p = p * f + 1.6666665459e-1f;
+  p = p * f + 5.0000001201e-1f;
+  p = p * f * f + f + 1.0f;
+  return p * floats_of((bits_of(rounded) << 23) + (127 << 23));
+}
+
+inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
+
+// sigmoid(gate) * tanh(filter) with one division: (1 - e) / ((1 + e)(1 + g)), e = exp(-2 filter), g = exp(-gate).
+inline Vector gated_activation(Vector gate, Vector filter) {
+  const Vector e = exponential(filter * -2.0f);
+  const Vector g = exponential(-gate);
+  return (1.0f - e) / ((1.0f + e) * (1.0f + g));
+}
+
+inline Vector rectified(Vector x) { return x > 0.0f ? x : Vector{}; }
+
+}  // namespace
+
+}  // namespace musicstar::cpu::MUSICSTAR_KERNELS
