@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from musicstar_ext.errors import run_command
+from musicstar_ext.errors import CommandParser, run_command
 
 from .prepared import SPLITS
 
@@ -18,8 +18,7 @@ MOST_HOURS = 10_000.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _render(options), f"{PROG} {options.command}")
+    return run_command(lambda: _render(_parser().parse_args(arguments)), PROG)
 
 
 def _render(options: argparse.Namespace) -> None:
@@ -27,8 +26,8 @@ def _render(options: argparse.Namespace) -> None:
     from .render import render_set
     from .sound_fonts import choose_sound_fonts
 
-    fonts, held_out = choose_sound_fonts(options.sound_font, options.test_sound_font)
-    wanted = SetOptions(options.seed, options.split, fonts, held_out)
+    fonts = choose_sound_fonts(options.sound_font, options.test_sound_font, options.split)
+    wanted = SetOptions(options.seed, options.split, fonts)
     hours = None if options.pieces else options.hours
     report = render_set(options.output, wanted, pieces=options.pieces, hours=hours, jobs=options.jobs)
     kept = f", {report.kept} of them kept from before" if report.kept else ""
@@ -36,7 +35,7 @@ def _render(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(PROG, description="Make training data.")
+    parser = CommandParser(PROG, description="Make training data.")
     commands = parser.add_subparsers(dest="command", required=True)
     render = commands.add_parser(
         "render",

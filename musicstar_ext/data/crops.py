@@ -1,7 +1,7 @@
 """Random crops of a prepared set, the same span from several tracks, as mu-law codes.
 
-The batch of a step is a pure function of (seed, step): a resumed training needs no state to go on with exactly the crops
-that it would have seen, and a fixed seed makes fixed crops for validation.
+The batch of a step is a pure function of (seed, step): a resumed training needs no state to go on with exactly the
+crops that it would have seen, and a fixed seed makes fixed crops for validation.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-import _musicstar_core as core
 import numpy as np
 from numpy.typing import NDArray
 
 from musicstar_ext.errors import UserError
+from musicstar_ext.runtime.core import core
 
 from .prepared import PreparedSet
 
@@ -27,7 +27,7 @@ def mu_law_table() -> NDArray[np.uint8]:
     Two bytes have few values, so the core's one definition of mu-law is asked once, and a crop costs a look-up.
     """
     samples = np.arange(65536, dtype=np.uint16).view(np.int16)
-    return core.mu_law_encode(samples.astype(np.float32) / 32768)
+    return core.mu_law_encode(samples.astype(np.float32) / np.float32(32768))
 
 
 def to_codes(samples: NDArray[np.int16]) -> NDArray[np.uint8]:

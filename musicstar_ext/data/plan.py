@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from musicstar_ext.errors import UserError
 
 from .corpus import WrittenScore
-from .prepared import SPLITS
 from .scores import Score, arrange
+from .splits import Splits
 from .synthesis import TAIL
 
 # {domain: {stem: General MIDI program, from 0}}; stems at the same position play the same notes.
@@ -55,12 +55,11 @@ class PiecePlan:
 
 @dataclass(frozen=True)
 class SetOptions:
-    """What a set should be: `shares` of the pieces go to the splits; `test_sound_font` plays the test pieces only."""
+    """What a set should be: the share of the pieces that each split gets, and the sound fonts that play them."""
 
     seed: int
     shares: Mapping[str, float]
-    sound_fonts: Sequence[Path]
-    test_sound_font: Path
+    sound_fonts: Mapping[str, Sequence[Path]]
 
 
 def first_visits(shelves: Sequence[Sequence[str]], seed: int) -> list[str]:
@@ -77,29 +76,28 @@ def plan_pieces(
     Raises:
         UserError: no score can be used.
     """
-    counts: Counter[str] = Counter()
-    split_of: dict[str, str] = {}
+    splits = Splits(options.shares)
     variants: Counter[str] = Counter()
-    unused = 0
+    count = unused = 0
     for source in _visits(shelves, options.seed):
+        written = read(source)
         variant = variants[source]
         variants[source] += 1
-        written = read(source)
         score = arrange(written, variant, options.seed)
-        if score is None:
+        split = splits.split_of(written) if score else None
+        if score is None or split is None:
             unused += 1
             if unused > 2 * sum(map(len, shelves)):
                 raise UserError("the corpus of music21 has no score that can be used")
             continue
-        unused = 0
-        index = sum(counts.values())
-        split = split_of.setdefault(source, _next_split(counts, options.shares))
-        counts[split] += 1
+        splits.count(split)
+        count, unused = count + 1, 0
         choose = random.Random(f"render {options.seed} {source} {variant}")
-        font = options.test_sound_font if split == "test" else choose.choice(list(options.sound_fonts))
+        fonts = options.sound_fonts[split]
+        font = choose.choice(fonts) if len(fonts) > 1 else fonts[0]
         slug = re.sub(r"[^\w.]+", "-", str(PurePosixPath(source).with_suffix("")))
         yield PiecePlan(
-            name=f"{index + 1:04d}-{slug}",
+            name=f"{count:04d}-{slug}",
             split=split,
             source=source,
             title=written.title,
@@ -128,11 +126,3 @@ def _visits(shelves: Sequence[Sequence[str]], seed: int) -> Iterator[str]:
     while rounds:
         for each in rounds:
             yield next(each)
-
-
-def _next_split(counts: Mapping[str, int], shares: Mapping[str, float]) -> str:
-    """The split that the next piece goes to: one without pieces, else the one that lacks most of its share."""
-    wanted = [split for split in SPLITS if shares[split] > 0]
-    total = sum(counts.values()) + 1
-    empty = [split for split in wanted if not counts[split]]
-    return empty[0] if empty else max(wanted, key=lambda split: shares[split] * total - counts[split])

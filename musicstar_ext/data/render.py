@@ -86,10 +86,11 @@ def render_set(
         if any((output / plan.name).exists() for plan in missing):
             (output / DESCRIPTION).unlink(missing_ok=True)  # it describes pieces that are about to change
         rendered = [workers.submit(render_piece, plan, output) for plan in missing]
-        bar = tqdm(as_completed(rendered), "rendering", len(plans), initial=kept, unit="piece", smoothing=0.1)
-        for future in bar:
-            name, entry = future.result()
-            entries[name] = entry
+        with tqdm(desc="rendering", total=len(plans), initial=kept, unit="piece") as bar:
+            for future in as_completed(rendered):
+                name, entry = future.result()
+                entries[name] = entry
+                bar.update()
     in_order = {plan.name: entries[plan.name] for plan in plans}
     fonts = sorted({plan.sound_font.name for plan in plans})
     made_by = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from musicstar_ext.errors import UserError
@@ -15,8 +16,10 @@ HELD_OUT = ("TimGM6mb.sf2",)
 _PACKAGES = "Debian: apt install fluid-soundfont-gm timgm6mb-soundfont"
 
 
-def choose_sound_fonts(training: list[Path] | None, held_out: Path | None) -> tuple[list[Path], Path]:
-    """The fonts for training and validation, and the one for testing: as given, else the ones that are installed.
+def choose_sound_fonts(
+    training: Sequence[Path] | None, held_out: Path | None, shares: Mapping[str, float]
+) -> dict[str, list[Path]]:
+    """The fonts of each split that gets a share of the pieces: as given, else the ones that are installed.
 
     Raises:
         UserError: no font is found, one is no sound font, or the held-out font is also one for training.
@@ -25,16 +28,18 @@ def choose_sound_fonts(training: list[Path] | None, held_out: Path | None) -> tu
     if not fonts:
         folders = " or ".join(map(str, FOLDERS))
         raise UserError(f"no sound font found in {folders} ({_PACKAGES}), or name one: --sound-font")
-    if held_out is None:
+    if held_out is None and shares["test"] > 0:
         found = _first_of_each(HELD_OUT)
         if not found:
             raise UserError(f"no held-out sound font found ({_PACKAGES}), or name one: --test-sound-font")
         held_out = found[0]
-    for font in (*fonts, held_out):
+    testing = [held_out] if held_out else []
+    for font in (*fonts, *testing):
         check_sound_font(font)
-    if held_out.resolve() in {font.resolve() for font in fonts}:
-        raise UserError(f"{held_out}: is both a sound font for training and the held-out one")
-    return fonts, held_out
+    for font in testing:
+        if font.resolve() in {other.resolve() for other in fonts}:
+            raise UserError(f"{font}: is both a sound font for training and the held-out one")
+    return {"train": fonts, "validation": fonts, "test": testing}
 
 
 def _first_of_each(names: tuple[str, ...]) -> list[Path]:

@@ -64,7 +64,9 @@ def find_samples(path: Path) -> WavSamples:
                 elif name == b"data":
                     if not sample_rate:
                         raise UserError(f"{path}: a damaged WAV file (no format before the samples)")
-                    if start + length > size or length % 2:
+                    if length % 2:
+                        raise UserError(f"{path}: a damaged WAV file ({length} bytes of 16-bit samples)")
+                    if start + length > size:
                         raise UserError(f"{path}: truncated: {size - start} bytes of samples, the header says {length}")
                     return WavSamples(path, start, length // 2, sample_rate)
                 file.seek(start + length + length % 2)
