@@ -37,7 +37,7 @@ void encoder_layer(const EncoderLayerCall& call) {
     for (std::int64_t r = 0; r < rows; ++r) {
       for (std::int64_t c = 0; c < stride; c += kWidth) {
         Vector value = load(pointwise + r * outputs + c);
-        if (call.gated) value *= sigmoid(load(pointwise + r * outputs + stride + c));
+        if (call.gated) value *= P::gate_of_glu(load(pointwise + r * outputs + stride + c));
         store(y + r * stride + c, load(x + r * stride + c) + value);
       }
     }

@@ -32,6 +32,7 @@ struct PackedMatrix {
   std::int64_t groups = 0;                    // of inputs, the last one filled up with zeros
   std::int64_t tiles = 0;                     // padded outputs / tile
   std::int64_t row_floats = 0;                // padded inputs: where a row of activations keeps its scale
+  const float* bias = nullptr;                // added to every row's start, where there is one
   const float* scales = nullptr;              // int8: per output
   const std::int32_t* corrections = nullptr;  // int8: what the activations' offset adds to each output's sum
 };
@@ -54,7 +55,6 @@ struct EncoderLayerCall {
 struct DecoderLayer {
   const PackedMatrix* taps = nullptr;  // [kernel_size], oldest first: residual -> [gate; filter]
   PackedMatrix residual_and_skip;      // residual -> [residual; skip]
-  const float* residual_and_skip_bias = nullptr;
   std::int64_t dilation = 0;
   std::int64_t ring_rows = 0;  // (kernel_size - 1) * dilation
 };
@@ -72,25 +72,24 @@ struct DecoderPlan {
   const DecoderLayer* layers = nullptr;
   PackedMatrix head, logits;
   const float* logits_bias = nullptr;
-  const float* zeros = nullptr;  // [2 residual_stride]
 };
 
 // The state of a group of lanes that one thread decodes. Rings hold activations in the form of the precision.
 struct LaneGroup {
   std::int64_t lanes = 0;
   std::int64_t position = 0;
-  float* inputs = nullptr;       // [kernel_size][lanes], oldest first
-  char* const* rings = nullptr;  // [depth] -> [ring_rows][lanes] rows of residual_stride activations
-  const std::int64_t* ahead =
-      nullptr;                     // [depth]: samples whose older taps are computed together, a divisor of the dilation
-  float* const* older = nullptr;   // [depth] -> [ahead][lanes][2 residual_stride]: their sums
-  float* sums = nullptr;           // [lanes][residual_stride + skip_stride]: running residual and skip
-  float* gates = nullptr;          // [lanes][2 residual_stride]
-  float* gated = nullptr;          // [lanes][residual_stride]
-  float* head = nullptr;           // [lanes][skip_stride]
-  float* logits = nullptr;         // [lanes][classes_stride]
-  float* probabilities = nullptr;  // [classes_stride]
-  char* converted = nullptr;       // [lanes] rows of the wider of residual and skip
+  float* inputs = nullptr;              // [kernel_size][lanes], oldest first
+  char* const* rings = nullptr;         // [depth] -> [ring_rows][lanes] rows of residual_stride activations
+  const std::int64_t* ahead = nullptr;  // [depth]: samples whose older taps are computed together; it
+                                        // divides the dilation and the pool
+  float* const* older = nullptr;        // [depth] -> [ahead][lanes][2 residual_stride]: their sums
+  float* sums = nullptr;                // [lanes][residual_stride + skip_stride]: running residual and skip
+  float* gates = nullptr;               // [lanes][2 residual_stride]
+  float* gated = nullptr;               // [lanes][residual_stride]
+  float* head = nullptr;                // [lanes][skip_stride]
+  float* logits = nullptr;              // [lanes][classes_stride]
+  float* probabilities = nullptr;       // [classes_stride]
+  char* converted = nullptr;            // [lanes] rows of the wider of residual and skip
 };
 
 // `samples` steps of a lane group within one condition frame.

@@ -10,12 +10,6 @@
 // A group is the number of neighbouring inputs that one 32-bit lane holds, of a weight and of an activation alike.
 #pragma once
 
-#if defined(MUSICSTAR_DOT_PRODUCTS)
-#include <immintrin.h>
-#elif defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 #include "cpu/kernels.h"
 #include "cpu/simd.h"
 
@@ -30,9 +24,7 @@ inline float largest_magnitude(const float* x, std::int64_t floats) {
     const Vector magnitude = floats_of(bits_of(load(x + i)) & 0x7FFFFFFF);
     largest = magnitude > largest ? magnitude : largest;
   }
-  float result = 0.0f;
-  for (std::int64_t i = 0; i < kWidth; ++i) result = largest[i] > result ? largest[i] : result;
-  return result;
+  return largest_of(largest);
 }
 
 struct Fp32 {
@@ -47,12 +39,17 @@ struct Fp32 {
   static void multiply_add(Sum& sum, const char* weights, Input x) {
     sum += x.value * load(reinterpret_cast<const float*>(weights));
   }
-  static void convert(const float* x, std::int64_t floats, char* row) {
-    std::memcpy(row, x, static_cast<std::size_t>(floats) * sizeof(float));
-  }
+  static Vector gated(Vector gate, Vector filter) { return gated_activation(gate, filter); }
+  static Vector gate_of_glu(Vector x) { return sigmoid(x); }
 };
 
-struct Bf16 {
+// What is rounded to fewer bits next need not be more exact than these bits.
+struct CoarseActivations {
+  static Vector gated(Vector gate, Vector filter) { return coarse_gated_activation(gate, filter); }
+  static Vector gate_of_glu(Vector x) { return coarse_sigmoid(x); }
+};
+
+struct Bf16 : CoarseActivations {
   using Sum = Vector;
   static constexpr bool kScaled = false;
   static constexpr RowFormat kFormat = {2, 2, 2, 0, 0};
@@ -99,7 +96,7 @@ struct Bf16 {
 #endif
 };
 
-struct Int8 {
+struct Int8 : CoarseActivations {
   using Sum = Integers;
   static constexpr bool kScaled = true;
 #if defined(MUSICSTAR_DOT_PRODUCTS)

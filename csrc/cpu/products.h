@@ -1,6 +1,6 @@
 // Rows times a packed matrix: nearly all the time of both engines is spent here.
 //
-//   y[r] = init[r] + x[r] W          rows r, x in the form of its precision, sums and y in fp32 (int8: sums in int32)
+//   y[r] = init[r] + bias + x[r] W     rows r, x in the form of its precision, sums and y in fp32 (int8: sums in int32)
 //
 // A block of ROWS x TILES keeps all its sums in registers (ROWS x 2 TILES vectors) and reads each weight once for its
 // rows. The bound is one multiply-add a cycle for many rows, the weights' bandwidth for one.
@@ -23,6 +23,10 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
                                                          std::int64_t x_bytes, const float* init,
                                                          std::int64_t init_stride, float* y, std::int64_t y_stride) {
   constexpr int kVectors = 2 * TILES;
+  const auto start = [&](int r, std::int64_t at) {
+    const Vector from = load(init + r * init_stride + at);
+    return w.bias == nullptr ? from : from + load(w.bias + at);
+  };
   constexpr std::int64_t kTileBytes = kTile * 4;  // a group of inputs for a tile of outputs
   typename P::Sum sums[ROWS][kVectors];
   const std::int64_t first = tile * kTile;
@@ -33,7 +37,7 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
       if constexpr (P::kScaled) {
         sums[r][v] = typename P::Sum{};
       } else {
-        sums[r][v] = load(init + r * init_stride + first + v * kWidth);
+        sums[r][v] = start(r, first + v * kWidth);
       }
     }
   }
@@ -58,8 +62,8 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
       const std::int64_t at = first + v * kWidth;
       if constexpr (P::kScaled) {
         const Integers exact = sums[r][v] - load_integers(w.corrections + at);
-        const Vector value = __builtin_convertvector(exact, Vector) * (scale * load(w.scales + at));
-        store(y + r * y_stride + at, load(init + r * init_stride + at) + value);
+        const Vector factors = scale * load(w.scales + at);
+        store(y + r * y_stride + at, multiply_add(__builtin_convertvector(exact, Vector), factors, start(r, at)));
       } else {
         store(y + r * y_stride + at, sums[r][v]);
       }

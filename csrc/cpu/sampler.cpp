@@ -120,7 +120,7 @@ class LaneSampler final : public Sampler {
       float* bias = arena_.floats(residual_stride + skip_stride);
       std::copy_n(w.residual.bias, residual, bias);
       std::copy_n(w.skip.bias, skip, bias + residual_stride);
-      layer.residual_and_skip_bias = bias;
+      layer.residual_and_skip.bias = bias;
       layer.dilation = dilation_of_layer(l, sizes_.layers);
       layer.ring_rows = (kernel_size - 1) * layer.dilation;
       conditions_.push_back(fp32.pack(condition, 2 * residual_stride,
@@ -136,7 +136,6 @@ class LaneSampler final : public Sampler {
     for (std::int64_t s = 0; s < skip; ++s) head_bias[s] = weights.head.bias[s] + weights.head_condition.bias[s];
     head_bias_ = head_bias;
     plan_.logits = packer.pack(skip, classes_stride, {{weights.logits.weight, sizes_.classes, 0, 1, 0, 0}});
-    plan_.zeros = arena_.floats(2 * residual_stride);
     plan_.logits_bias = arena_.copy(weights.logits.bias, sizes_.classes, classes_stride);
   }
 
@@ -152,7 +151,10 @@ class LaneSampler final : public Sampler {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       group.rings.push_back(arena_.bytes(ring_bytes(l, lanes)));
       std::int64_t ahead = 1;
-      while (2 * ahead <= layers_[l].dilation && 2 * ahead * lanes <= kRowsAhead) ahead *= 2;
+      while (layers_[l].dilation % (2 * ahead) == 0 && sizes_.pool % (2 * ahead) == 0 &&
+             2 * ahead * lanes <= kRowsAhead) {
+        ahead *= 2;
+      }
       group.ahead.push_back(ahead);
       group.older.push_back(arena_.floats(ahead * lanes * 2 * plan_.residual_stride));
     }

@@ -1,10 +1,11 @@
 // One sample after the other for a group of lanes: equations in reference/decoder.cpp.
 //
 // Time-batched taps: all taps of a layer but the newest read inputs that are at least a dilation old. So their products
-// are made for the next `ahead` samples at once (`ahead` <= dilation), as one product of many rows, and stay off the
-// chain in which each sample waits for the one before. The order of additions is the same with and without:
+// are made for the next `ahead` samples at once, as one product of many rows, and stay off the chain in which each
+// sample waits for the one before. `ahead` divides the dilation and the samples of a condition frame, so that the sums
+// can start from the condition: an output is the same chain of additions with and without,
 //
-//   gates = (older taps) + condition + (newest tap)
+//   gates = condition + (older taps) + (newest tap)
 #pragma once
 
 #include "cpu/products.h"
@@ -50,13 +51,14 @@ std::uint8_t draw(const float* logits, std::int64_t classes, float uniform, floa
   return static_cast<std::uint8_t>(a);
 }
 
-// The older taps' sums of layer l for this sample, [lanes][2 residual_stride]: from the batch, which is renewed when
+// Condition and older taps of layer l for this sample, [lanes][2 residual_stride]: from the batch, renewed when it is
 // used up.
 template <class P>
-const float* older_taps(const DecoderPlan& plan, LaneGroup& group, std::int64_t l) {
+const float* older_taps(const DecoderPlan& plan, LaneGroup& group, std::int64_t l, const float* condition) {
   const DecoderLayer& layer = plan.layers[l];
   const std::int64_t ahead = group.ahead[l];
   const std::int64_t phase = group.position % ahead;
+  const std::int64_t lanes = group.lanes;
   const std::int64_t gates = 2 * plan.residual_stride;
   if (phase == 0) {
     const std::int64_t row_bytes = P::kFormat.row_bytes(plan.residual_stride);
@@ -65,11 +67,25 @@ const float* older_taps(const DecoderPlan& plan, LaneGroup& group, std::int64_t 
     for (std::int64_t k = 0; k + 1 < plan.kernel_size; ++k) {
       std::int64_t row = slot + k * layer.dilation;
       if (row >= layer.ring_rows) row -= layer.ring_rows;
-      product<P>(layer.taps[k], group.rings[l] + row * group.lanes * row_bytes, row_bytes,
-                 k == 0 ? plan.zeros : group.older[l], k == 0 ? 0 : gates, group.older[l], gates, ahead * group.lanes);
+      const char* x = group.rings[l] + row * lanes * row_bytes;
+      if (k > 0) {
+        product<P>(layer.taps[k], x, row_bytes, group.older[l], gates, group.older[l], gates, ahead * lanes);
+      } else if (lanes == 1) {
+        product<P>(layer.taps[k], x, row_bytes, condition, 0, group.older[l], gates, ahead);
+      } else {
+        for (std::int64_t i = 1; i < ahead; ++i) {
+          std::memcpy(group.older[l] + i * lanes * gates, condition,
+                      static_cast<std::size_t>(lanes * gates) * sizeof(float));
+        }
+        if (ahead > 1) {
+          std::memcpy(group.older[l], condition, static_cast<std::size_t>(lanes * gates) * sizeof(float));
+          condition = group.older[l];
+        }
+        product<P>(layer.taps[k], x, row_bytes, condition, gates, group.older[l], gates, ahead * lanes);
+      }
     }
   }
-  return group.older[l] + phase * group.lanes * gates;
+  return group.older[l] + phase * lanes * gates;
 }
 
 // One sample of every lane: from the inputs to the logits.
@@ -96,13 +112,9 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
 
   for (std::int64_t l = 0; l < plan.depth; ++l) {
     const DecoderLayer& layer = plan.layers[l];
-    const float* projected = condition + l * lanes * 2 * residual;
+    const float* gates = condition + l * lanes * 2 * residual;
     if (newest > 0) {
-      const float* older = older_taps<P>(plan, group, l);
-      for (std::int64_t i = 0; i < lanes * 2 * residual; i += kWidth) {
-        store(group.gates + i, load(older + i) + load(projected + i));
-      }
-      projected = group.gates;
+      gates = older_taps<P>(plan, group, l, gates);
       // Now the oldest row is no longer needed: the newest takes its place.
       const std::int64_t row_bytes = P::kFormat.row_bytes(residual);
       char* slot = group.rings[l] + group.position % layer.ring_rows * lanes * row_bytes;
@@ -110,15 +122,11 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
         std::memcpy(slot + b * row_bytes, x.data + b * x.bytes, static_cast<std::size_t>(row_bytes));
       }
     }
-    product<P>(layer.taps[newest], x.data, x.bytes, projected, 2 * residual, group.gates, 2 * residual, lanes);
+    product<P>(layer.taps[newest], x.data, x.bytes, gates, 2 * residual, group.gates, 2 * residual, lanes);
     for (std::int64_t b = 0; b < lanes; ++b) {
-      float* sums = group.sums + b * sums_stride;
-      const float* gates = group.gates + b * 2 * residual;
+      const float* h = group.gates + b * 2 * residual;
       for (std::int64_t i = 0; i < residual; i += kWidth) {
-        store(group.gated + b * residual + i, gated_activation(load(gates + i), load(gates + residual + i)));
-      }
-      for (std::int64_t i = 0; i < sums_stride; i += kWidth) {
-        store(sums + i, load(sums + i) + load(layer.residual_and_skip_bias + i));
+        store(group.gated + b * residual + i, P::gated(load(h + i), load(h + residual + i)));
       }
     }
     const Rows z = rows_of<P>(group.gated, residual, residual, lanes, group.converted);

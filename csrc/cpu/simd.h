@@ -7,6 +7,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace musicstar::cpu::MUSICSTAR_KERNELS {
 
 namespace {
@@ -24,6 +28,18 @@ inline Integers load_integers(const void* from) { return *reinterpret_cast<const
 inline Vector broadcast(float value) { return Vector{} + value; }
 inline Integers bits_of(Vector value) { return reinterpret_cast<const Integers&>(value); }
 inline Vector floats_of(Integers bits) { return reinterpret_cast<const Vector&>(bits); }
+
+// a b + c, said outright where a branch nearby could keep the compiler from contracting it in one copy and not in
+// another.
+inline Vector multiply_add(Vector a, Vector b, Vector c) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
 
 inline Vector clamp(Vector x, float low, float high) {
   x = x < low ? broadcast(low) : x;
@@ -48,13 +64,48 @@ inline Vector exponential(Vector x) {
   return p * floats_of((bits_of(rounded) << 23) + (127 << 23));
 }
 
-inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
+// e^x to about 1e-4 relative: enough where the result is rounded to bf16 (4e-3) or int8 next.
+inline Vector coarse_exponential(Vector x) {
+  const Vector scaled = clamp(x * 1.44269504f, -125.0f, 125.0f);
+  const Vector rounded = scaled + kRounder;
+  const Vector f = scaled - (rounded - kRounder);
+  Vector p = f * 5.51716698e-02f + 2.42611128e-01f;  // 2^f on [-1/2, 1/2], least relative error
+  p = p * f + 6.93260986e-01f;
+  p = p * f + 9.99928073e-01f;
+  return p * floats_of((bits_of(rounded) << 23) + (127 << 23));
+}
 
-// sigmoid(gate) * tanh(filter) with one division: (1 - e) / ((1 + e)(1 + g)), e = exp(-2 filter), g = exp(-gate).
+#if defined(__AVX512F__)
+inline Vector coarse_reciprocal(Vector x) { return (Vector)_mm512_rcp14_ps((__m512)x); }  // to 6e-5
+#else
+inline Vector coarse_reciprocal(Vector x) { return 1.0f / x; }
+#endif
+
+inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
+inline Vector coarse_sigmoid(Vector x) { return coarse_reciprocal(1.0f + coarse_exponential(-x)); }
+
+// sigmoid(gate) * tanh(filter) with one division: (1 - e) / ((1 + e)(1 + g)), e = exp(-2 filter), g = exp(-gate). Where
+// both are huge their product is infinite and the quotient 0, as it should be.
 inline Vector gated_activation(Vector gate, Vector filter) {
   const Vector e = exponential(filter * -2.0f);
   const Vector g = exponential(-gate);
   return (1.0f - e) / ((1.0f + e) * (1.0f + g));
+}
+inline Vector coarse_gated_activation(Vector gate, Vector filter) {
+  const Vector e = coarse_exponential(clamp(filter, -20.0f, 20.0f) * -2.0f);
+  const Vector g = coarse_exponential(clamp(gate, -40.0f, 40.0f) * -1.0f);
+  return (1.0f - e) * coarse_reciprocal((1.0f + e) * (1.0f + g));
+}
+
+// The largest of a vector's elements.
+inline float largest_of(Vector x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)x);
+#else
+  float result = x[0];
+  for (std::int64_t i = 1; i < kWidth; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+#endif
 }
 
 inline Vector rectified(Vector x) { return x > 0.0f ? x : Vector{}; }
