@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("method", metavar="METHOD", help="a method of the paper's Table 1, e.g. mixture-supervised")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a set made by musicstar_ext.data")
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="where checkpoints and the log are written")
+    parser.add_argument(
+        "--run", type=Path, required=True, metavar="DIR", help="where checkpoints and the log are written"
+    )
     parser.add_argument(
         "--set",
         dest="settings",
@@ -53,18 +55,15 @@ def train(method: str, data: Path, run: Path, settings: Sequence[str] = (), resu
 
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
-    model_type = METHODS[method]
     folder = RunFolder(run)
     saved = folder.description() if resume else None
-    config = with_settings(model_type.config_type, saved["config"] if saved else {}, settings)
+    config = with_settings(METHODS[method].config_type, saved["config"] if saved else {}, settings)
     prepared = PreparedSet.open(data)
     description = {"method": method, "data": describe_data(prepared), "config": to_flat(config)}
     if saved:
-        refuse_changes({"method": saved["method"]}, {"method": method}, "")
-        refuse_changes(saved["data"], description["data"], "data with ")
-        refuse_changes(saved["config"], description["config"], "")
+        refuse_changes(saved, description)
 
-    training = Training(model_type(config, prepared.domains), prepared, folder)
+    training = Training(METHODS[method], config, prepared, folder)
     state = folder.latest_state() if saved else None
     if state:
         training.load_state(state)

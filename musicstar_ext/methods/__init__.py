@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .method import Method
 from .mixture_supervised import MixtureSupervised
-
-Method = MixtureSupervised
-"""What the training loop trains: a module with `config`, `domains`, `tracks`, `initialise`, `loss` and `networks`."""
+from .recipe import Recipe
 
 METHODS: dict[str, type[Method]] = {method.name: method for method in (MixtureSupervised,)}
+
+__all__ = ["METHODS", "Method", "MixtureSupervised", "Recipe"]

@@ -1,4 +1,4 @@
-"""How a method is optimised: the settings that every method has. Their defaults here turn everything off that is not in the paper."""
+"""How a method is optimised: the settings that every method has. What is not in the paper is off by default."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import UserError
+from musicstar_ext.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -18,8 +18,8 @@ Optimizer = Literal["adam", "muon"]
 class Recipe:
     """Optimisation, precision, limits and reporting of one training.
 
-    An epoch is the number of steps whose crops are, together, as long as the training pieces. `steps` and `max_minutes`, where
-    they are not 0, end the training earlier or later than `epochs` does.
+    An epoch is the number of steps whose crops are, together, as long as the training pieces. `steps`, where it is not
+    0, takes the place of `epochs`; `max_minutes` ends a start of the command earlier.
     """
 
     batch: int = 16
@@ -33,7 +33,7 @@ class Recipe:
     warmup_steps: int = 0  # the learning rate rises linearly over the first steps
     anneal_steps: int = 0  # and falls linearly to zero over the last ones
     clip_norm: float = 0.0  # largest norm of the whole gradient
-    ema: float = 0.0  # share that the running average of the weights keeps each step; the average is validated and exported
+    ema: float = 0.0  # share that the running average of the weights keeps a step; the average is what is exported
     initialisation: Initialisation = "torch"
     init_from: str = ""  # a checkpoint with the same networks: its weights are the start
 
@@ -65,12 +65,16 @@ class Recipe:
         if not holds:
             raise UserError(f"{name} must be {rule}, not {getattr(self, name)}")
 
+    def crop_samples(self, sample_rate: int, frame_samples: int) -> int:
+        """Samples of a crop: the nearest to `crop_seconds` that are whole code frames, at least one."""
+        return max(1, round(self.crop_seconds * sample_rate / frame_samples)) * frame_samples
+
     def last_step(self, steps_per_epoch: int) -> int:
         """The number of steps of the whole training, but for `max_minutes`."""
         return self.steps or self.epochs * steps_per_epoch
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
-        """The learning rate of a step: a function of the step alone, so that a resumed training needs no scheduler state."""
+        """The learning rate of a step; it depends on nothing else, so a resumed training needs no scheduler state."""
         rate = self.learning_rate * self.decay ** (step // steps_per_epoch)
         if step < self.warmup_steps:
             rate *= (step + 1) / self.warmup_steps

@@ -3,13 +3,15 @@
 from .classifier import DomainClassifier
 from .decoder import WaveNetDecoder
 from .encoder import MusicStarEncoder, UniversalEncoder
-from .weights import build_network, load_weights, to_checkpoint_weights
+from .weights import Network, build_encoder, build_network, load_weights, to_checkpoint_weights
 
 __all__ = [
     "DomainClassifier",
     "MusicStarEncoder",
+    "Network",
     "UniversalEncoder",
     "WaveNetDecoder",
+    "build_encoder",
     "build_network",
     "load_weights",
     "to_checkpoint_weights",

@@ -1,6 +1,8 @@
-"""The domain classifier of the universal network: which domain does a code come from? (Domain confusion, [7] section 3.)"""
+"""The domain classifier of the universal network [7]: which domain does a code come from?"""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +19,7 @@ class DomainClassifier(nn.Module):
     def __init__(self, code_channels: int, domains: int, channels: int = 100) -> None:
         super().__init__()
         sizes = [code_channels, channels, channels, channels]
-        self.layers = nn.ModuleList(Convolution(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(Convolution(a, b) for a, b in pairwise(sizes))
         self.logits = Convolution(channels, domains)
 
     def forward(self, code: Tensor) -> Tensor:

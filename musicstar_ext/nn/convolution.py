@@ -8,8 +8,8 @@ convolution one matrix product over its taps side by side:
     causal, K = 2:      offsets  -d, 0             the past and the present sample
     centred, K = 3:     offsets  -d, 0, +d         the usual "same" padding
 
-A 16-bit matrix product of this shape is faster on a CPU than `conv1d` on [B, C, T] (by 15 to 25 % at 64 channels, forward and
-backward), and the pointwise functions between the products run over contiguous channels.
+On a CPU, in bfloat16, this is faster than `conv1d` on [B, C, T]: by 15 to 25 % for a decoder layer of 64 channels,
+forward and backward.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ class Convolution(nn.Module):
     `weight` is [outputs, inputs, kernel_size] and `bias` [outputs], named, laid out and initialised as `nn.Conv1d`'s.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel_size: int = 1, dilation: int = 1, causal: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel_size: int = 1, dilation: int = 1, causal: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel_size))
         self.bias = nn.Parameter(torch.empty(outputs))
@@ -46,6 +48,12 @@ def shifted(x: Tensor, offset: int) -> Tensor:
     """y[:, t] = x[:, t + offset], zero where that is outside of the sequence; [B, T, C] -> [B, T, C]."""
     offset = max(-x.shape[1], min(x.shape[1], offset))
     return functional.pad(x, (0, 0, -offset, offset)) if offset else x
+
+
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the second half of the channels, each in its own memory: functions of a strided half are slow."""
+    first, second = x.chunk(2, dim=-1)
+    return first.contiguous(), second.contiguous()
 
 
 def scaled_codes(codes: Tensor, like: Tensor) -> Tensor:

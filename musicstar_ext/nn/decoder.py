@@ -1,11 +1,11 @@
 """The WaveNet decoder (Music-STAR section 3, "identical to [7]"): the next sample, given the past ones and the code.
 
-    codes, one sample late -> first, kernel 2 -> r
-    s = 1x1(r)
-    every layer:   h = dilated causal convolution(r) + 1x1(condition)
-                   z = sigmoid(first half of h) * tanh(second half of h)
-                   r = r + 1x1(z)      s = s + 1x1(z)
-    head:          logits = 1x1(ReLU(1x1(ReLU(s)) + 1x1(condition)))
+codes, one sample late -> first, kernel 2 -> r
+s = 1x1(r)
+every layer:   h = dilated causal convolution(r) + 1x1(condition)
+z = sigmoid(first half of h) * tanh(second half of h)
+r = r + 1x1(z)      s = s + 1x1(z)
+head:          logits = 1x1(ReLU(1x1(ReLU(s)) + 1x1(condition)))
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..architecture import DecoderConfig
-from .convolution import Convolution, scaled_codes, shifted
+from musicstar_ext.architecture import DecoderConfig
+
+from .convolution import Convolution, halves, scaled_codes, shifted
 
 
 class GatedResidualLayer(nn.Module):
@@ -30,9 +31,9 @@ class GatedResidualLayer(nn.Module):
         self.skip = Convolution(residual, config.skip_channels)
 
     def forward(self, r: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """r [B, T, R] and the frames [B, F, C] -> the next r, and this layer's part of the skip sum [B, T, S]."""
+        """R [B, T, R] and the frames [B, F, C] -> the next r, and this layer's part of the skip sum [B, T, S]."""
         h = add_to_frames(self.dilated(r), self.condition(condition))  # [B, T, 2R]
-        gate, filter_ = h.chunk(2, dim=-1)
+        gate, filter_ = halves(h)
         z = torch.sigmoid(gate) * torch.tanh(filter_)  # [B, T, R]
         return r + self.residual(z), self.skip(z)
 
@@ -69,7 +70,9 @@ class WaveNetDecoder(nn.Module):
             raise ValueError(f"{length} samples need {frames} condition frames of {pool}, not {condition.shape[2]}")
         condition = condition[:, :, :frames].transpose(1, 2)  # [B, F, C]
         x = shifted(scaled_codes(codes, self.first.bias), -1)  # zero, not a code, before the first sample
-        x = functional.pad(x, (0, 0, 0, frames * pool - length))  # whole frames: the decoder is causal, so this is harmless
+        x = functional.pad(
+            x, (0, 0, 0, frames * pool - length)
+        )  # whole frames: the decoder is causal, so this is harmless
 
         r = self.first(x)  # [B, T, R]
         s = self.first_skip(r)  # [B, T, S]

@@ -1,6 +1,6 @@
 """The two WaveNet encoders of Music-STAR (Fig. 4): mu-law codes in, a slow code of the music out.
 
-    codes [B, T] -> start, kernel 3 -> blocks x layers of [dilated convolution, 1x1, + input] -> 1x1 -> mean of each `pool` samples
+    codes [B, T] -> start -> blocks x layers of [dilated convolution, 1x1, + input] -> 1x1 -> mean over `pool` samples
 
 The encoders see the whole recording, past and future (nothing here is causal). They differ in one layer's inside only.
 """
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ..architecture import EncoderConfig
-from .convolution import Convolution, scaled_codes
+from musicstar_ext.architecture import EncoderConfig
+
+from .convolution import Convolution, halves, scaled_codes
 
 
 class UniversalLayer(nn.Module):
@@ -31,7 +31,8 @@ class MusicStarLayer(UniversalLayer):
     """Fig. 4b: x + GLU(1x1(ReLU(dilated convolution(x)))); GLU is the first half times the sigmoid of the second."""
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, C]
-        return x + functional.glu(self.pointwise(torch.relu(self.dilated(x))), dim=-1)
+        value, gate = halves(self.pointwise(torch.relu(self.dilated(x))))
+        return x + value * torch.sigmoid(gate)
 
 
 class _Encoder(nn.Module):

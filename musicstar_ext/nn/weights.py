@@ -8,19 +8,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..architecture import DecoderConfig, EncoderConfig, NetworkConfig
-from ..checkpoints import Tensors
+from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig
+from musicstar_ext.checkpoints import Tensors
+
 from .decoder import WaveNetDecoder
 from .encoder import MusicStarEncoder, UniversalEncoder
 
+Network = MusicStarEncoder | UniversalEncoder | WaveNetDecoder
 
-def build_network(config: NetworkConfig) -> MusicStarEncoder | UniversalEncoder | WaveNetDecoder:
+
+def build_network(config: NetworkConfig) -> Network:
     """The module of a config; the names and shapes of its `state_dict()` are the config's `tensor_shapes()`."""
-    if isinstance(config, DecoderConfig):
-        return WaveNetDecoder(config)
-    if isinstance(config, EncoderConfig) and config.kind == "music-star":
-        return MusicStarEncoder(config)
-    return UniversalEncoder(config)
+    return WaveNetDecoder(config) if isinstance(config, DecoderConfig) else build_encoder(config)
+
+
+def build_encoder(config: EncoderConfig) -> MusicStarEncoder | UniversalEncoder:
+    """The encoder of Fig. 4b or 4a, as the config's kind says."""
+    return MusicStarEncoder(config) if config.kind == "music-star" else UniversalEncoder(config)
 
 
 def to_checkpoint_weights(state: nn.Module | Mapping[str, Tensor]) -> Tensors:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import write_atomically
+from musicstar_ext.checkpoints import write_atomically
 
 
 @dataclass
@@ -27,10 +27,11 @@ class Report:
     seconds_left: float
 
     def line(self, last_step: int) -> str:
-        validation = "" if math.isnan(self.validation) else f"  validation {self.validation:.4f}"
+        losses = {"loss": self.loss, "validation": self.validation}
+        told = "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items() if not math.isnan(loss))
         return (
-            f"step {self.step}/{last_step}  epoch {self.epoch:.2f}  loss {self.loss:.4f}{validation} nats"
-            f"  lr {self.learning_rate:.2e}  {self.samples_per_second / 1000:.1f} k samples/s  {duration(self.seconds_left)} left"
+            f"step {self.step}/{last_step}  epoch {self.epoch:.2f}  {told} nats  lr {self.learning_rate:.2e}"
+            f"  {self.samples_per_second / 1000:.1f} k samples/s  {duration(self.seconds_left)} left"
         )
 
 
@@ -53,7 +54,9 @@ class TrainingLog:
 
     def write(self, report: Report) -> None:
         print(report.line(self._last_step), flush=True)
-        self._rows.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in asdict(report).values()])
+        self._rows.writerow(
+            [f"{value:.6g}" if isinstance(value, float) else value for value in asdict(report).values()]
+        )
         self._file.flush()
         if self._board:
             for name in ("loss", "validation", "learning_rate", "samples_per_second"):

@@ -9,19 +9,21 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoints import Checkpoint
-from ..checkpoints import load as load_checkpoint
-from ..data.crops import Crops
-from ..data.prepared import PreparedSet
-from ..errors import UserError
-from ..methods import Method
-from ..nn import load_weights, to_checkpoint_weights
+from musicstar_ext.checkpoints import Checkpoint
+from musicstar_ext.checkpoints import load as load_checkpoint
+from musicstar_ext.data.crops import Crops
+from musicstar_ext.data.prepared import PreparedSet
+from musicstar_ext.errors import UserError
+from musicstar_ext.methods import Method, Recipe
+from musicstar_ext.nn import load_weights, to_checkpoint_weights
+
 from .logging import Report, TrainingLog
 from .optimizers import Optimizers
 from .options import to_flat
@@ -33,24 +35,23 @@ VALIDATION_SEED = 0  # of the crops: the same in every run, so that runs compare
 
 
 class Training:
-    """One run of a method on a prepared set."""
+    """One run of a method on a prepared set; `recipe` is the method's config."""
 
-    def __init__(self, model: Method, prepared: PreparedSet, folder: RunFolder) -> None:
-        recipe = model.config
-        self.model, self.recipe, self.folder, self._prepared = model, recipe, folder, prepared
+    def __init__(self, method: type[Method], recipe: Recipe, prepared: PreparedSet, folder: RunFolder) -> None:
+        self.recipe, self.folder, self._prepared = recipe, folder, prepared
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         self.device = _device(recipe.device)
         torch.manual_seed(recipe.seed)
+        self.model = model = method(recipe, prepared.domains).to(self.device)
 
-        samples = recipe.crop_samples(prepared.sample_rate)
+        samples = recipe.crop_samples(prepared.sample_rate, model.frame_samples)
         self._crops = Crops(prepared, "train", model.tracks, samples, recipe.batch, recipe.seed)
         self._held_out = Crops(prepared, "validation", model.tracks, samples, recipe.batch, VALIDATION_SEED)
         self._samples_per_step = recipe.batch * samples
         self.steps_per_epoch = math.ceil(self._crops.total_samples / self._samples_per_step)
         self.last_step = recipe.last_step(self.steps_per_epoch)
 
-        model.to(self.device)
         self._optimizer = Optimizers(model, recipe)
         self._average = WeightAverage(model, recipe.ema)
         self.step = 0
@@ -90,13 +91,13 @@ class Training:
             self.step, self.seconds, self.losses = state["step"], state["seconds"], state["losses"]
             self._window = state["window"]
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0]
             raise UserError(f"{self.folder.path}: its latest state does not fit this model: {reason}") from None
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
     def run(self) -> bool:
-        """Train until the last step, the time limit or a signal; True when Ctrl-C ended it.
+        """Train until the last step, the time limit or a signal, and save; True when Ctrl-C ended it.
 
         Raises:
             UserError: the loss is no longer finite; the last checkpoints stay.
@@ -112,11 +113,10 @@ class Training:
             while self.step < self.last_step and not stop.requested:
                 self._train_step()
                 self.step += 1
-                ended = self.step == self.last_step
-                validate = ended or self.step % recipe.validate_every == 0
+                validate = self.step == self.last_step or self.step % recipe.validate_every == 0
                 if validate or self.step % recipe.log_every == 0:
                     self._report(log, clock, stop, self._validate() if validate else math.nan)
-                if ended or self.step % recipe.save_every == 0:
+                if self.step % recipe.save_every == 0:
                     self._save("latest")
             self._save("latest")
             return stop.interrupted
@@ -132,7 +132,7 @@ class Training:
         self._average.update(self.step + 1)
         value = loss.item()
         if not math.isfinite(value):
-            raise UserError(f"the loss is {value} at step {self.step}: try a lower learning_rate, warmup_steps or clip_norm")
+            raise UserError(f"the loss is {value} at step {self.step}: try a lower learning_rate, or clip_norm=1")
         self._window = [self._window[0] + value, self._window[1] + 1]
         self.seconds += time.monotonic() - began
 
@@ -207,7 +207,7 @@ class Training:
             "hours": round(self.seconds / 3600, 3),
             "audio_hours_seen": round(self.step * self._samples_per_step / rate / 3600, 3),
             "data": describe_data(self._prepared),
-            "config": to_flat(self.recipe),
+            "config": {**to_flat(self.recipe), "init_from": Path(self.recipe.init_from).name},  # no one's folders
         }
 
 

@@ -1,7 +1,7 @@
 """Muon: momentum whose step, for each weight matrix, has all singular values near 1 (Jordan et al., 2024).
 
-A gradient of a convolution in these deep stacks has a few large singular values and many small ones, so that Adam's step moves the
-weights in few directions. Muon makes the step orthogonal with a polynomial (Newton-Schulz) that needs only matrix products:
+The gradient of a weight matrix has a few large singular values and many small ones, so that Adam's step moves the
+weights in few directions. Muon makes the step orthogonal, with a polynomial that needs only matrix products:
 
     M = momentum * M + G,   U = G + momentum * M,   W = W - rate * 0.2 sqrt(max(rows, columns)) * orthogonal(U)
 
@@ -22,9 +22,11 @@ ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """For weights with at least two dimensions; a convolution's [out, in, kernel] counts as the matrix [out, in * kernel]."""
+    """For convolutions' weights: [out, in, kernel] counts as the matrix [out, in * kernel]."""
 
-    def __init__(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float, momentum: float = 0.95
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()

@@ -7,23 +7,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..methods.recipe import Recipe
+from musicstar_ext.methods import Recipe
+
 from .muon import Muon
 
-SMALLEST_MATRIX = 8  # rows and input channels from which a weight is a matrix for Muon: not the first convolutions of one channel
+SMALLEST_MATRIX = 8  # rows and columns that a matrix must have for Muon: not the first convolutions' one channel
 
 
 class Optimizers:
-    """One or two optimizers, each for its own weights, that step together at one learning rate."""
+    """One or two optimizers, each for its own weights, that step together at one learning rate.
+
+    Attributes:
+        matrices: the weights that Muon steps; Adam steps the others.
+    """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        matrices = [weight for name, weight in weights.items() if recipe.optimizer == "muon" and _is_hidden(name, weight)]
-        chosen = {id(weight) for weight in matrices}
-        others = [weight for weight in weights.values() if id(weight) not in chosen]
+        weights = dict(model.named_parameters())
+        hidden = {name for name, weight in weights.items() if recipe.optimizer == "muon" and _is_hidden(name, weight)}
+        self.matrices = [weights[name] for name in weights if name in hidden]
+        others = [weights[name] for name in weights if name not in hidden]
         self._all: list[torch.optim.Optimizer] = [torch.optim.Adam(others, recipe.learning_rate, foreach=True)]
-        if matrices:
-            self._all.append(Muon(matrices, recipe.learning_rate))
+        if self.matrices:
+            self._all.append(Muon(self.matrices, recipe.learning_rate))
 
     def step(self, learning_rate: float) -> None:
         for optimizer in self._all:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from ..errors import UserError
+from musicstar_ext.errors import UserError
 
 Config = TypeVar("Config")
 

@@ -4,8 +4,8 @@
 |---|---|
 | `config.json` | method, settings and data that the run was started with |
 | `log.csv` | losses and speed, a row each reported step |
-| `latest.state.pt`, `best.state.pt` | everything a training goes on from: weights, optimizer, averages, random state, step |
-| `latest.safetensors`, `best.safetensors` | what `translate --model` reads: the (averaged) weights in the package's format |
+| `latest.state.pt`, `best.state.pt` | what a training goes on from: weights, optimizer, average, random state, step |
+| `latest.safetensors`, `best.safetensors` | what `translate --model` reads: the (averaged) weights in our format |
 
 Each file is replaced whole, and a state needs no other file: whenever the run is killed, the latest state is there.
 """
@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from ..checkpoints import Checkpoint, save, write_atomically
-from ..errors import UserError
+from musicstar_ext.checkpoints import Checkpoint, save, write_atomically
+from musicstar_ext.errors import UserError
 
 State = dict[str, Any]
 
@@ -89,14 +89,24 @@ class RunFolder:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise UserError(f"{path}: cannot be read as a training state: {str(error).splitlines()[0]}") from None
+            reason = str(error).partition("\n")[0] or "it is empty"
+            raise UserError(f"{path}: cannot be read as a training state: {reason}") from None
 
 
-def refuse_changes(saved: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
-    """Raise a UserError that names the first difference between a run's values and those it is to be resumed with."""
-    for key in saved.keys() | wanted.keys():
-        if key not in LIMITS and saved.get(key) != wanted.get(key):
+def refuse_changes(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Compare the description of a run with that of its resumption; only `LIMITS` may change.
+
+    Raises:
+        UserError: the first difference.
+    """
+    if saved["method"] != wanted["method"]:
+        raise UserError(f"the run trains {saved['method']}, not {wanted['method']}")
+    for key, value in wanted["data"].items():
+        if saved["data"].get(key) != value:
+            raise UserError(f"the run was started on other data: {key} was {saved['data'].get(key)}, not {value}")
+    for key, value in wanted["config"].items():
+        if key not in LIMITS and saved["config"].get(key) != value:
             raise UserError(
-                f"the run was started with {what} {key}={saved.get(key)}, not {wanted.get(key)}; "
+                f"the run was started with {key}={saved['config'].get(key)}, not {value}; "
                 f"a resumed run may change only {', '.join(LIMITS)}"
             )

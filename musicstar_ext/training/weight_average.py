@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """average <- keep * average + (1 - keep) * weights, after each step; `keep` grows to its value over the first steps.
+    """average <- keep * average + (1 - keep) * weights, after each step; `keep` grows to its value at the start.
 
     With keep = 0 the average is the weights themselves and costs nothing.
     """
@@ -37,7 +37,7 @@ class WeightAverage:
             self._exchange()
 
     def state_dict(self) -> dict[str, Tensor]:
-        return self._average
+        return dict(self._average)  # a copy, which `applied` does not exchange
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for name, average in self._average.items():

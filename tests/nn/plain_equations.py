@@ -22,9 +22,11 @@ def encode(config: EncoderConfig, w: dict[str, np.ndarray], codes: np.ndarray) -
         x = x + h
     code = _pointwise(w, "code", x)
     frames = len(codes) // config.pool
-    return np.array([code[f * config.pool : (f + 1) * config.pool].mean(0) for f in range(frames)]).reshape(
-        frames, config.code_channels
-    ).T
+    return (
+        np.array([code[f * config.pool : (f + 1) * config.pool].mean(0) for f in range(frames)])
+        .reshape(frames, config.code_channels)
+        .T
+    )
 
 
 def decode(config: DecoderConfig, w: dict[str, np.ndarray], codes: np.ndarray, condition: np.ndarray) -> np.ndarray:

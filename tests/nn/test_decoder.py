@@ -9,9 +9,7 @@ from musicstar_ext.nn import WaveNetDecoder
 
 from . import plain_equations
 
-TINY = DecoderConfig(
-    blocks=2, layers=3, residual_channels=4, skip_channels=3, condition_channels=2, classes=7, pool=5
-)
+TINY = DecoderConfig(blocks=2, layers=3, residual_channels=4, skip_channels=3, condition_channels=2, classes=7, pool=5)
 
 
 def decoder(**sizes: int) -> WaveNetDecoder:

@@ -4,8 +4,14 @@ import torch
 
 from musicstar_ext import checkpoints
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig
-from musicstar_ext.nn import MusicStarEncoder, UniversalEncoder, WaveNetDecoder, build_network, load_weights
-from musicstar_ext.nn import to_checkpoint_weights
+from musicstar_ext.nn import (
+    MusicStarEncoder,
+    UniversalEncoder,
+    WaveNetDecoder,
+    build_network,
+    load_weights,
+    to_checkpoint_weights,
+)
 
 SMALL = {"blocks": 1, "layers": 2}
 
@@ -25,7 +31,9 @@ def test_network_to_weights_and_back(config, kind):
     assert {name: array.shape for name, array in weights.items()} == config.tensor_shapes()
     assert all(array.dtype == np.float32 for array in weights.values())
     load_weights(other, weights)
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_weights_are_a_copy():
