@@ -1,8 +1,8 @@
 """The sizes of every network, and the names and shapes of their tensors.
 
 One description serves everyone who needs it: the torch modules are built from it, checkpoints carry it as JSON, the
-native core is constructed from it, and a checkpoint is checked against `tensor_shapes()` before a byte reaches the core.
-It imports neither torch nor the core.
+native core is constructed from it, and a checkpoint is checked against `tensor_shapes()` before a byte reaches the
+core. It imports neither torch nor the core.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class _NetworkConfig:
             value = getattr(self, field.name)
             if field.name == "kind":
                 if value not in get_args(EncoderKind):
-                    raise UserError(f"{self.type_name}: kind must be one of {', '.join(get_args(EncoderKind))}, not {value!r}")
+                    raise UserError(
+                        f"{self.type_name}: kind must be one of {', '.join(get_args(EncoderKind))}, not {value!r}"
+                    )
             elif not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_SIZE:
                 raise UserError(f"{self.type_name}: {field.name} must be a positive integer, not {value!r}")
         if getattr(self, "layers", 1) > 20:

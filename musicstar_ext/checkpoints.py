@@ -39,6 +39,7 @@ from .errors import CommandParser, UserError, run_command
 FORMAT = "musicstar_ext"
 FORMAT_VERSION = 1
 LARGEST_CHECKPOINT = 4 << 30  # bytes
+STORED_TYPES = ("float32", "bfloat16")
 
 Tensors = dict[str, np.ndarray]
 
@@ -67,8 +68,8 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], dtype: str = "flo
     Args:
         dtype: how weights are stored, "float32" or "bfloat16" (round to nearest even).
     """
-    if dtype not in ("float32", "bfloat16"):
-        raise UserError(f"a checkpoint stores float32 or bfloat16, not {dtype!r}")
+    if dtype not in STORED_TYPES:
+        raise UserError(f"a checkpoint stores {' or '.join(STORED_TYPES)}, not {dtype!r}")
     tensors: dict[str, safetensors.TensorSpec] = {}
     buffers = []  # a TensorSpec holds an address only: these keep it valid
     for network, weights in checkpoint.weights.items():
@@ -231,15 +232,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    parser = CommandParser(prog="python -m musicstar_ext.checkpoints", description="Look at checkpoints.")
+    parser = CommandParser(prog="python -m musicstar_ext.checkpoints", description="Look at checkpoints, convert them.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     show = commands.add_parser("show", help="what a checkpoint holds, and how it was made")
     show.add_argument("checkpoint", metavar="PATH|NAME", help="a .safetensors file, or a shipped model's name")
     show.add_argument("--json", action="store_true", help="print one JSON object")
+    show.set_defaults(run=lambda options: _show(options.checkpoint, options.json))
+    convert = commands.add_parser("convert", help="write a checkpoint again, its weights stored otherwise")
+    convert.add_argument("checkpoint", metavar="PATH|NAME", help="a .safetensors file, or a shipped model's name")
+    convert.add_argument("output", metavar="OUT", type=Path, help="the .safetensors file to write")
+    convert.add_argument("--dtype", choices=STORED_TYPES, default="float32", help="bfloat16 is half as large")
+    convert.set_defaults(run=lambda options: _convert(options.checkpoint, options.output, options.dtype))
     options = parser.parse_args(arguments)
-    path = models.find(options.checkpoint)
+    options.run(options)
+
+
+def _convert(checkpoint: str, output: Path, dtype: str) -> None:
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder")
+    if output.suffix != models.SUFFIX:
+        raise UserError(f"{output}: a checkpoint's name ends in {models.SUFFIX}")
+    save(load(models.find(checkpoint)), output, dtype)
+
+
+def _show(checkpoint: str, as_json: bool) -> None:
+    path = models.find(checkpoint)
     description = describe(load(path))
-    if options.json:
+    if as_json:
         print(json.dumps({"path": str(path), **description}, indent=2))
         return
     print(path)

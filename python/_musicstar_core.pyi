@@ -1,7 +1,7 @@
-"""Types of the compiled core. Arrays are C-contiguous numpy arrays of exactly the dtype named here; anything else raises.
+"""Types of the compiled core. Arrays are C-contiguous numpy arrays of exactly the dtype named here; others raise.
 
-Weights are given as {tensor name: float32 array} with the names and shapes of `musicstar_ext.architecture`; shapes as the
-fields of its configs. B: lanes, T: samples, F: code frames, C: code (condition) channels, A: classes.
+Weights are given as {tensor name: float32 array} with the names and shapes of `musicstar_ext.architecture`; sizes as
+the fields of its configs. B: lanes, T: samples, F: code frames, C: code (condition) channels, A: classes.
 """
 
 from typing import TypedDict
@@ -21,13 +21,27 @@ class CudaDevice(TypedDict):
     memory_bytes: int
 
 def supported_isas() -> list[str]:
-    """The instruction sets that this build has and this processor runs, slowest first: generic, avx2, avx512, avx512-dot."""
+    """What this build has and this processor runs, slowest first: generic, avx2, avx512, avx512-dot (VNNI, BF16)."""
 
 def active_isa() -> str:
     """What runs: the last of `supported_isas()`, or the one that the environment variable MUSICSTAR_ISA names.
 
     Raises:
         ValueError: MUSICSTAR_ISA names an instruction set that is unknown, or that this machine does not have.
+    """
+
+def peak_multiply_adds(precision: str = "fp32", isa: str = "", seconds: float = 0.02) -> float:
+    """Multiply-adds a second that one core does out of registers, measured for about `seconds`: the bound of a product.
+
+    Raises:
+        ValueError: an unknown precision or instruction set, or seconds outside 0..60.
+    """
+
+def read_bandwidth(bytes: int, isa: str = "", seconds: float = 0.02) -> float:
+    """Bytes a second that one core reads out of a buffer of `bytes` bytes, again and again: the bound of one lane.
+
+    Raises:
+        ValueError: an unknown instruction set, bytes outside 1..2^32, or seconds outside 0..60.
     """
 
 def cuda_build() -> str:
@@ -52,7 +66,9 @@ def philox_uniforms(seed: int, lane: int, first: int, count: int) -> NDArray[np.
 class Encoder:
     """The encoder over a stream of any length, in bounded memory; `sizes` are the fields of `EncoderConfig`."""
 
-    def __init__(self, sizes: Sizes, weights: Weights, threads: int = 1, isa: str = "", precision: str = "fp32") -> None: ...
+    def __init__(
+        self, sizes: Sizes, weights: Weights, threads: int = 1, isa: str = "", precision: str = "fp32"
+    ) -> None: ...
     def push(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Take [T] more samples; return the [F, C] code frames that have become certain (perhaps none)."""
 
@@ -74,7 +90,15 @@ class Sampler:
     `sizes` are the fields of `DecoderConfig`. Every lane starts at sample 0 with zero state and `first_input`.
     """
 
-    def __init__(self, sizes: Sizes, weights: Weights, lanes: int = 1, threads: int = 1, isa: str = "", precision: str = "fp32") -> None: ...
+    def __init__(
+        self,
+        sizes: Sizes,
+        weights: Weights,
+        lanes: int = 1,
+        threads: int = 1,
+        isa: str = "",
+        precision: str = "fp32",
+    ) -> None: ...
     def sample(
         self,
         condition: NDArray[np.float32],
@@ -88,7 +112,7 @@ class Sampler:
         """
 
     def score(self, condition: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits [B, T, A] with the given [B, T] codes fed back in place of draws (teacher forcing); advances the state."""
+        """Logits [B, T, A] with the given [B, T] codes fed back in place of draws; advances the state."""
 
     def reset(self, first_input: float = 128 / 255 - 0.5) -> None:
         """All lanes back to sample 0; `first_input` stands for the sample before the first."""
@@ -118,7 +142,7 @@ class ReferenceSampler:
     def sample(
         self, condition: NDArray[np.float32], uniforms: NDArray[np.float32], temperature: float = 1.0
     ) -> NDArray[np.uint8]:
-        """condition [F, C] and uniforms [T] -> codes [T]; state stays between calls as in `Sampler`."""
+        """Condition [F, C] and uniforms [T] -> codes [T]; state stays between calls as in `Sampler`."""
 
     def score(self, condition: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[T] codes -> logits [T, A], step by step."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig
 
-# The documented fp32 tolerance of the fast paths against the double-precision reference, absolute, for values of order 1:
-# about 40 layers of 128-term sums, each good to 1e-6 or so.
+# The documented fp32 tolerance of the fast paths against the double-precision reference, absolute, for values of order
+# 1: about 40 layers of 128-term sums, each good to 1e-6 or so.
 FP32_TOLERANCE = 2e-4
 
 SMALL_ENCODER = EncoderConfig(blocks=2, layers=5, channels=20, code_channels=7, pool=13)
@@ -27,10 +27,7 @@ def random_weights(config: NetworkConfig, seed: int = 0) -> dict[str, np.ndarray
     rng = np.random.default_rng(seed)
     weights = {}
     for name, shape in config.tensor_shapes().items():
-        if name.endswith("bias"):
-            scale = 0.05
-        else:
-            scale = 1.0 / np.sqrt(np.prod(shape[1:]))
+        scale = 0.05 if name.endswith("bias") else 1.0 / np.sqrt(np.prod(shape[1:]))
         weights[name] = (scale * rng.standard_normal(shape)).astype(np.float32)
     return weights
 

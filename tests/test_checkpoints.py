@@ -93,3 +93,26 @@ def test_shipped_models_are_found_by_name() -> None:
     for name in models.names():
         loaded = checkpoints.load(models.find(name))
         assert name == f"{loaded.domains['source']}_to_{loaded.domains['target']}"
+
+
+def test_convert_to_16_bits_keeps_all_but_half_of_the_bytes(tiny_model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "half.safetensors"
+    assert main(["convert", str(tiny_model), str(output), "--dtype", "bfloat16"]) == 0
+    original, converted = checkpoints.load(tiny_model), checkpoints.load(output)
+    assert output.stat().st_size < 0.7 * tiny_model.stat().st_size
+    assert checkpoints.describe(converted) == checkpoints.describe(original)
+    for network, weights in original.weights.items():
+        for name, array in weights.items():
+            np.testing.assert_allclose(converted.weights[network][name], array, rtol=2**-8)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"), [("model.pt", "ends in .safetensors"), (".", "is a folder"), ("no/x.safetensors", "written")]
+)
+def test_convert_refuses_in_one_line(
+    tiny_model: Path, tmp_path: Path, output: str, message: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["convert", str(tiny_model), str(tmp_path / output)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -1,6 +1,7 @@
-"""Imports point down only: csrc <- python <- _musicstar_core <- runtime, ops <- nn <- methods <- training and the commands.
+"""Imports point down only: csrc <- python <- _musicstar_core <- runtime <- nn <- methods <- training and the commands.
 
-Two scans, over #include lines and over Python's syntax trees, so that a forbidden import fails here even where it works.
+Two scans, over #include lines and over Python's syntax trees, so that a forbidden import fails here even where it
+works.
 """
 
 from __future__ import annotations
