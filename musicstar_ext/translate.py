@@ -34,14 +34,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"python -m {NAME}",
         description="Play a recording of two instruments on two others.",
-        epilog="Equal inputs, model, seed and lanes give equal outputs; --lanes auto depends on the number of threads.",
+        epilog="Equal inputs, model, seed, lanes and precision give equal outputs on equal processors; --lanes auto depends "
+        "on the number of threads, --precision auto on the instruction set.",
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="IN", help="an audio file, a folder, or a quoted pattern such as 'takes/*.wav'")
     add("-o", "--output", required=True, metavar="OUT|DIR", help=OUTPUT_HELP)
     add("--model", default=models.DEFAULT, metavar="NAME|PATH", help="shipped, or a .safetensors file (%(default)s)")
     add("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where it runs (%(default)s)")
-    add("--precision", default="auto", metavar="auto|fp32|bf16|int8", help="of the arithmetic (%(default)s)")
+    add("--precision", default="auto", metavar="auto|fp32|bf16|int8", help="of the products (%(default)s)")
     add("--temperature", type=float, default=1.0, metavar="T", help="0 always takes the likeliest code (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="another seed, another performance (%(default)s)")
     add("--lanes", type=_lanes, default="auto", metavar="auto|N", help="segments decoded side by side; 1 is exact")

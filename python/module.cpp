@@ -4,6 +4,7 @@ PYBIND11_MODULE(_musicstar_core, module) {
   module.doc() = "The compiled core of musicstar_ext: reference, CPU engines, device queries.";
   module.attr("__version__") = MUSICSTAR_VERSION;
   musicstar::bindings::bind_system(module);
+  musicstar::bindings::bind_peaks(module);
   musicstar::bindings::bind_encoder(module);
   musicstar::bindings::bind_sampler(module);
   musicstar::bindings::bind_reference(module);

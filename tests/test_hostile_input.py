@@ -112,7 +112,7 @@ def test_all_inputs_are_checked_before_the_first_is_translated(
         (["--device", "cuda"], "device cuda: "),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--precision", "fp64"], "unknown precision 'fp64'"),
-        (["--precision", "bf16"], "runs fp32"),
+        (["--precision", "BF16"], "unknown precision 'BF16'"),
         (["--temperature", "-1"], "temperature must be"),
         (["--temperature", "nan"], "temperature must be"),
         (["--temperature", "warm"], "--temperature"),

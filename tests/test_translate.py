@@ -18,8 +18,10 @@ import soundfile
 
 from musicstar_ext.runtime import load
 from musicstar_ext.runtime.audio_reading import open_audio
+from musicstar_ext.runtime.core import core
 from musicstar_ext.runtime.files import translate_file
 from musicstar_ext.runtime.level import gated_level_dbfs
+from musicstar_ext.runtime.precision import AUTO, PRECISIONS
 from musicstar_ext.runtime.spectrogram_plot import spectrogram
 from musicstar_ext.translate import main
 
@@ -52,6 +54,15 @@ def test_one_file(
     assert gated_level_dbfs(out) == pytest.approx(gated_level_dbfs(tone(0.7, 44_100)), abs=0.5)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_json_names_the_precision_that_ran(
+    precision: str, tiny_model: Path, tone: Tone, write_wav: WriteWav, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [str(write_wav("in.wav", tone(0.3))), "-o", str(tmp_path / "out.wav"), "--model", str(tiny_model)]
+    assert main([*arguments, "--precision", precision, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["precision"] == precision
+
+
 @pytest.mark.parametrize(("suffix", "file_format"), [(".wav", "WAV"), (".FLAC", "FLAC"), (".ogg", "OGG")])
 def test_output_formats(
     tiny_model: Path, tone: Tone, write_wav: WriteWav, tmp_path: Path, suffix: str, file_format: str
@@ -81,8 +92,9 @@ def test_folders_patterns_and_json(
     assert found["wall_seconds"] > 0
     assert found["real_time_factor"] == pytest.approx(3.7 / found["wall_seconds"])
     assert found["samples_per_second"] == pytest.approx(16_000 * found["real_time_factor"])
-    assert (found["device"], found["precision"], found["threads"], found["model"]) == ("cpu", "fp32", 1, "tiny")
-    assert found["instruction_set"] in ("generic", "avx2", "avx512")
+    assert (found["device"], found["threads"], found["model"]) == ("cpu", 1, "tiny")
+    assert found["instruction_set"] == core.active_isa()
+    assert found["precision"] == AUTO[found["instruction_set"]]
     assert [Path(file["input"]).name for file in found["files"]] == ["a.WAV", "b.wav", "x1.wav", "x2.wav"]
     assert [file["lanes"] for file in found["files"]] == [1, 2, 1, 1]
     assert found["lanes"] == 2

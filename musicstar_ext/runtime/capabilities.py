@@ -8,6 +8,7 @@ from musicstar_ext._version import __version__
 
 from .core import core
 from .engine import active_isa, available_threads
+from .precision import PRECISIONS, choose_precision
 
 
 def capabilities() -> dict[str, Any]:
@@ -16,6 +17,7 @@ def capabilities() -> dict[str, Any]:
     Raises:
         UserError: MUSICSTAR_ISA names an instruction set that is unknown or not there.
     """
+    isa = active_isa()
     devices: list[dict[str, Any]] = []
     reason = ""
     try:
@@ -24,9 +26,9 @@ def capabilities() -> dict[str, Any]:
         reason = str(error)
     return {
         "version": __version__,
-        "isa": {"active": active_isa(), "supported": core.supported_isas()},
+        "isa": {"active": isa, "supported": core.supported_isas()},
         "cuda": {"build": core.cuda_build(), "devices": devices, "reason": reason},
         "threads": available_threads(),
         "devices": ["cpu"],
-        "precisions": ["fp32"],
+        "precisions": {"auto": choose_precision("auto", isa), "supported": list(PRECISIONS)},
     }

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from musicstar_ext.errors import UserError
 
 from .core import core
+from .precision import Precision, choose_precision
 
-PRECISIONS = ("auto", "fp32", "bf16", "int8")
 MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What `choose_engine` decided; results do not depend on it, except where a precision is lower than fp32."""
+    """What `choose_engine` decided; of it, only the precision matters to the result (and the instruction set, by rounding)."""
 
     device: str
-    precision: str
+    precision: Precision
     isa: str
     threads: int
 
@@ -29,13 +29,14 @@ def choose_engine(device: str = "auto", precision: str = "auto", threads: int = 
 
     Args:
         device: auto, cpu, or cuda[:N].
-        precision: auto, fp32, bf16 or int8.
+        precision: auto (by the instruction set: `runtime.precision`), fp32, bf16 or int8.
         threads: 0 for every processor that this process may use.
 
     Raises:
         UserError: an unknown name, or something that this version or this machine does not have.
     """
-    return Engine(_device(device), _precision(precision), active_isa(), _threads(threads))
+    isa = active_isa()
+    return Engine(_device(device), choose_precision(precision, isa), isa, _threads(threads))
 
 
 def active_isa() -> str:
@@ -71,14 +72,6 @@ def _device(device: str) -> str:
     if index not in [found["index"] for found in devices]:
         raise UserError(f"device {device}: this machine has {len(devices)} GPUs, counted from 0")
     raise UserError(f"device {device}: this version translates on the CPU; use --device cpu")
-
-
-def _precision(precision: str) -> str:
-    if precision in ("auto", "fp32"):
-        return "fp32"
-    if precision in PRECISIONS:
-        raise UserError(f"precision {precision}: this version's engine runs fp32 on the CPU")
-    raise UserError(f"unknown precision {precision!r}: {', '.join(PRECISIONS)}")
 
 
 def _threads(threads: int) -> int:

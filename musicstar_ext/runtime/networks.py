@@ -38,16 +38,20 @@ class Networks:
 
     def encoder(self) -> core.Encoder:
         """A fresh encoder at the start of a stream."""
+        engine = self.engine
         try:
-            return core.Encoder(_sizes(self.encoder_config), self.encoder_weights, self.engine.threads, self.engine.isa)
+            return core.Encoder(
+                _sizes(self.encoder_config), self.encoder_weights, engine.threads, engine.isa, engine.precision
+            )
         except ValueError as error:
             raise UserError(f"this version's engine cannot run the encoder: {error}") from None
 
     def sampler(self, lanes: int) -> core.Sampler:
         """A fresh sampler, all lanes at their first sample."""
+        engine = self.engine
         try:
             return core.Sampler(
-                _sizes(self.decoder_config), self.decoder_weights, lanes, self.engine.threads, self.engine.isa
+                _sizes(self.decoder_config), self.decoder_weights, lanes, engine.threads, engine.isa, engine.precision
             )
         except ValueError as error:
             raise UserError(f"this version's engine cannot run the decoder: {error}") from None

@@ -35,7 +35,7 @@ def load(name_or_path: str | Path, device: str = "auto", precision: str = "auto"
     Args:
         name_or_path: a shipped model, such as "strings-piano_to_clarinet-vibraphone", or a path to a .safetensors file.
         device: "auto", "cpu" or "cuda[:N]".
-        precision: "auto", "fp32", "bf16" or "int8".
+        precision: "auto" (fp32 or bf16, by the instruction set), "fp32", "bf16" or "int8"; fp32 is the plain equations.
         threads: 0 for every processor that this process may use.
 
     Raises:

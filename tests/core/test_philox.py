@@ -10,7 +10,12 @@ def philox_block(counter: list[int], key: list[int]) -> list[int]:
     mask = 0xFFFFFFFF
     for _ in range(10):
         product0, product1 = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
-        counter = [(product1 >> 32) ^ counter[1] ^ key[0], product1 & mask, (product0 >> 32) ^ counter[3] ^ key[1], product0 & mask]
+        counter = [
+            (product1 >> 32) ^ counter[1] ^ key[0],
+            product1 & mask,
+            (product0 >> 32) ^ counter[3] ^ key[1],
+            product0 & mask,
+        ]
         key = [(key[0] + 0x9E3779B9) & mask, (key[1] + 0xBB67AE85) & mask]
     return counter
 
@@ -34,7 +39,7 @@ def test_uniforms_are_philox_words(seed, lane):
 
 def test_uniforms_are_uniform():
     uniforms = core.philox_uniforms(3, 1, 0, 100_000)
-    assert 0 <= uniforms.min()
+    assert uniforms.min() >= 0
     assert uniforms.max() < 1
     counts, _ = np.histogram(uniforms, 100, (0, 1))
     assert ((counts - 1000) ** 2 / 1000).sum() < 160  # chi-square with 99 degrees of freedom, p about 1e-4

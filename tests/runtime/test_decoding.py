@@ -84,6 +84,16 @@ def test_no_frames_no_audio(networks: Networks) -> None:
     assert list(decoder_of(networks).sequential([])) == []
 
 
+def test_cross_fade_keeps_the_energy_of_different_waveforms() -> None:
+    ending, beginning = 0.1 * np.random.default_rng(0).standard_normal((2, 6000)).astype(np.float32)
+    blended = cross_fade(ending, beginning)
+    for third in np.split(blended, 3):
+        assert np.square(third).mean() == pytest.approx(0.01, rel=0.08)
+    loud = np.ones(320, np.float32)
+    loud[::2] = -1
+    assert np.abs(cross_fade(loud, np.ones(320, np.float32))).max() <= 1
+
+
 def test_cross_fade() -> None:
     ones = np.ones(320, np.float32)
     assert np.array_equal(cross_fade(ones, ones), ones)
@@ -91,4 +101,6 @@ def test_cross_fade() -> None:
     assert blended[0] == pytest.approx(1, abs=0.01)
     assert blended[-1] == pytest.approx(-1, abs=0.01)
     assert np.all(np.diff(blended) < 0)
+    zeros = np.zeros(320, np.float32)
+    assert not cross_fade(zeros, zeros).any()
     assert len(cross_fade(ones[:0], ones[:0])) == 0

@@ -10,12 +10,14 @@ from musicstar_ext.errors import UserError
 from musicstar_ext.runtime import capabilities
 from musicstar_ext.runtime.core import core
 from musicstar_ext.runtime.engine import choose_engine
+from musicstar_ext.runtime.precision import AUTO, PRECISIONS
 
 
 def test_defaults() -> None:
     engine = choose_engine()
-    assert (engine.device, engine.precision) == ("cpu", "fp32")
+    assert engine.device == "cpu"
     assert engine.isa == core.active_isa()
+    assert engine.precision == AUTO[engine.isa]
     assert engine.threads >= 1
     assert choose_engine("cpu", "fp32", 3).threads == 3
 
@@ -26,8 +28,8 @@ def test_defaults() -> None:
         (("gpu",), "unknown device 'gpu'"),
         (("cuda:x",), "unknown device"),
         (("cpu", "fp64"), "unknown precision 'fp64'"),
-        (("cpu", "bf16"), "runs fp32 on the CPU"),
-        (("cpu", "int8"), "runs fp32 on the CPU"),
+        (("cpu", "FP32"), "unknown precision 'FP32': auto, fp32, bf16, int8"),
+        (("cpu", ""), "unknown precision ''"),
         (("cpu", "fp32", -1), "threads must be a whole number"),
         (("cpu", "fp32", 1025), "threads must be a whole number"),
         (("cpu", "fp32", True), "threads must be a whole number"),
@@ -36,6 +38,16 @@ def test_defaults() -> None:
 def test_what_cannot_be_had(arguments: tuple, message: str) -> None:
     with pytest.raises(UserError, match=message):
         choose_engine(*arguments)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_precision_can_be_had(precision: str) -> None:
+    assert choose_engine(precision=precision).precision == precision
+
+
+def test_auto_knows_every_instruction_set() -> None:
+    assert set(core.supported_isas()) <= AUTO.keys()
+    assert "int8" not in AUTO.values()  # it has to be asked for: see runtime.precision
 
 
 def test_cuda_says_why_not() -> None:
@@ -55,7 +67,9 @@ def test_cuda_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("isa", core.supported_isas())
 def test_musicstar_isa_is_obeyed(monkeypatch: pytest.MonkeyPatch, isa: str) -> None:
     monkeypatch.setenv("MUSICSTAR_ISA", isa)
-    assert choose_engine().isa == isa
+    engine = choose_engine()
+    assert engine.isa == isa
+    assert engine.precision == AUTO[isa]
 
 
 def test_unknown_isa(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,5 +81,5 @@ def test_unknown_isa(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_capabilities_are_json() -> None:
     found = json.loads(json.dumps(capabilities()))
     assert found["isa"]["active"] in found["isa"]["supported"]
-    assert found["precisions"] == ["fp32"]
+    assert found["precisions"] == {"auto": AUTO[found["isa"]["active"]], "supported": ["fp32", "bf16", "int8"]}
     assert found["cuda"]["devices"] or found["cuda"]["reason"]

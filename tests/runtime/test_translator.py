@@ -15,6 +15,7 @@ from musicstar_ext import Translator, UserError
 from musicstar_ext.architecture import EncoderConfig
 from musicstar_ext.checkpoints import Checkpoint
 from musicstar_ext.runtime.level import gated_level_dbfs
+from musicstar_ext.runtime.precision import PRECISIONS
 from musicstar_ext.runtime.translator import load
 
 Tone = Callable[..., np.ndarray]
@@ -89,6 +90,24 @@ def test_threads_do_not_change_a_sample(translator: Translator, tiny_model: Path
     one = translator.translate(samples, 16_000, lanes=lanes)
     assert np.array_equal(load(tiny_model, threads=2).translate(samples, 16_000, lanes=lanes), one)
     assert np.array_equal(translator.translate(samples, 16_000, lanes=lanes), one)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_in_every_precision_neither_threads_nor_cuts_change_a_sample(
+    tiny_model: Path, tone: Tone, precision: str, lanes: int
+) -> None:
+    samples = tone(2.1)
+    one, two = (load(tiny_model, precision=precision, threads=threads) for threads in (1, 2))
+    whole = one.translate(samples, 16_000, lanes=lanes, normalize="off")
+    assert np.array_equal(two.translate(samples, 16_000, lanes=lanes, normalize="off"), whole)
+    assert np.array_equal(joined(one.stream(np.split(samples, [1, 799, 20_000]), 16_000, lanes=lanes)), whole)
+
+
+def test_precisions_are_different_roundings(tiny_model: Path, tone: Tone) -> None:
+    outputs = [load(tiny_model, precision=precision).translate(tone(2.0), 16_000, lanes=1) for precision in PRECISIONS]
+    assert not np.array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[0], outputs[2])
 
 
 def test_seed_and_temperature(translator: Translator, tone: Tone) -> None:

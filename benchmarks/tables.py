@@ -1,0 +1,156 @@
+"""The tables of docs/benchmarks.md, from benchmarks/results: `python benchmarks/tables.py` rewrites them there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from report import run_benchmark
+
+from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- tables -->\n", "<!-- end -->\n"
+QUESTIONS = ("sampling", "encoder", "translate")
+
+Row = dict[str, Any]
+Rows = list[Row]
+
+
+def pick(rows: Iterable[Row], **wanted: Any) -> Rows:
+    """The rows whose keys have the wanted values; `case` may be the start of one."""
+
+    def fits(row: Row) -> bool:
+        return all(row[key] == value or (key == "case" and row[key].startswith(value)) for key, value in wanted.items())
+
+    return [row for row in rows if fits(row)]
+
+
+def best(rows: Iterable[Row], **wanted: Any) -> Row:
+    """The fastest of the rows that fit.
+
+    Raises:
+        UserError: there is none: the results are of another run than these tables are about.
+    """
+    found = pick(rows, **wanted)
+    if not found:
+        raise UserError(f"benchmarks/results: no row with {wanted}")
+    return max(found, key=lambda row: row["samples_per_second"])
+
+
+def table(head: str, lines: Iterable[str]) -> str:
+    columns = head.count("|") + 1
+    return "\n".join([f"| {head} |", "|" + "---|" * columns, *(f"| {line} |" for line in lines)]) + "\n"
+
+
+def targets(results: dict[str, Rows]) -> str:
+    """The goals of the CPU engine beside what this run measured."""
+    core = pick(results["sampling"], case="core")
+    lines = []
+
+    def ratios(case: str, least: dict[str, float], find: Callable[[str], Row], unit: str = "x") -> None:
+        for precision, goal in least.items():
+            row = find(precision)
+            eager = row["baseline"]
+            ceiling = row["bound"] / eager
+            lines.append(
+                f"{case}, {precision} | {goal:g}{unit} | {row['ratio']:.1f}{unit} | {ceiling:.1f}{unit} "
+                f"| {row['samples_per_second']:,.0f} | {row['share_of_bound']:.0%}"
+            )
+
+    ratios(
+        "1 lane over eager", {"fp32": 8, "bf16": 15, "int8": 24}, lambda p: best(core, lanes=1, threads=1, precision=p)
+    )
+    for lanes in (8, 16):
+        ratios(
+            f"{lanes} lanes over eager",
+            {"fp32": 6, "bf16": 12, "int8": 16},
+            lambda p, lanes=lanes: best(core, lanes=lanes, threads=1, precision=p),  # type: ignore[misc]
+        )
+    ratios("AVX2, 1 lane over eager", {"fp32": 4}, lambda p: best(core, lanes=1, threads=1, isa="avx2", precision=p))
+    encoder = pick(results["encoder"], case="music-star, core", threads=1)
+    ratios("encoder over oneDNN", {"fp32": 2, "bf16": 4, "int8": 4}, lambda p: best(encoder, precision=p))
+    full = best(results["translate"], case="full size, 3 min")
+    ratios("3 minutes, full size, end to end, 2 threads", {full["precision"]: 4}, lambda _: full, " x real time")
+    return table("one thread unless said | at least | measured | the bound allows | samples/s | of the bound", lines)
+
+
+def threads(results: dict[str, Rows]) -> str:
+    """Two threads over one."""
+    core = pick(results["sampling"], case="core")
+    lines = []
+    for lanes in (1, 8, 16):
+        for precision in ("fp32", "bf16", "int8"):
+            one, two = (best(core, lanes=lanes, threads=count, precision=precision) for count in (1, 2))
+            ratio = two["samples_per_second"] / one["samples_per_second"]
+            lines.append(f"{lanes} lanes, {precision} | {two['samples_per_second']:,.0f} | {ratio:.2f}x")
+    return table("two threads | samples/s | over one", lines)
+
+
+def sampling(results: dict[str, Rows]) -> str:
+    """All samplers on one thread, a column for each number of lanes: samples a second, of the bound."""
+    rows = pick(results["sampling"], threads=1)
+    lanes = sorted({row["lanes"] for row in rows})
+    kinds = dict.fromkeys((row["case"], row["isa"], row["precision"]) for row in rows)
+    lines = []
+    for case, isa, precision in kinds:
+        cells = []
+        for count in lanes:
+            found = [r for r in pick(rows, lanes=count, isa=isa, precision=precision) if r["case"] == case]
+            row = found[0] if found else None
+            cells.append(f"{row['samples_per_second']:,.0f} ({row['share_of_bound']:.0%})" if row else "")
+        name = f"core, {isa}, {precision}" if case == "core" else f"{case}, {precision}"
+        lines.append(" | ".join([name, *cells]))
+    return table("sampler, one thread | " + " | ".join(f"lanes {count}" for count in lanes), lines)
+
+
+def encoder(results: dict[str, Rows]) -> str:
+    """All encoders: samples a second, over PyTorch, of the bound."""
+    return table(
+        "encoder | precision | threads | samples/s | over PyTorch | of the bound",
+        (
+            f"{r['case']} | {r['precision']} | {r['threads']} | {r['samples_per_second']:,.0f} | {r['ratio']:.2f}x "
+            f"| {r['share_of_bound']:.0%}"
+            for r in results["encoder"]
+        ),
+    )
+
+
+def translate(results: dict[str, Rows]) -> str:
+    """Whole files."""
+    return table(
+        "file | precision | lanes | wall | real time | peak memory | encoder's share",
+        (
+            f"{r['case']} | {r['precision']} | {r['lanes']} | {r['wall_seconds']:.1f} s | {r['ratio']:.1f}x "
+            f"| {r['peak_memory_mb']:.0f} MB | {r['encoder_share']:.0%}"
+            for r in results["translate"]
+        ),
+    )
+
+
+def main() -> None:
+    try:
+        results: dict[str, Rows] = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in QUESTIONS}
+        document = DOCUMENT.read_text()
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"{DOCUMENT}: its marks {BEGIN.strip()} and {END.strip()} are missing")
+    row = results["sampling"][0]
+    machine = (
+        f"{row['processor']}, {row['system']}; Python {row['python']}, torch {row['torch']}, commit {row['commit']}."
+    )
+    parts = [f"{machine}\n", *(part(results) for part in (targets, threads, sampling, encoder, translate))]
+    write_atomically(DOCUMENT, (before + BEGIN + "\n" + "\n".join(parts) + "\n" + END + after).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(main, __file__))

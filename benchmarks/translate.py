@@ -1,0 +1,222 @@
+"""How long does a recording take, from file to file?
+
+    python benchmarks/translate.py [--cases full:3,small:3,small:30] [--threads 2] [--precision auto] [--json]
+
+Runs the translate command, in a process of its own, on synthetic stereo files of 44.1 kHz. A case is a model and a
+length in minutes: `full` is the paper's size, `small` a network of the shipped models' size, both with random weights
+(cost does not depend on them); anything else is a shipped model's name or a path. The ratio is the real-time factor,
+start-up and both audio files included; memory is the largest that the process ever held. The encoder's share is timed
+apart, on 20 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from bounds import decoder_bound, describe, encoder_bound
+from networks import TINY_DECODER, random_weights, tiny_encoder
+from report import Report, check_same, parser_of, run_benchmark
+from timing import Rate
+
+from musicstar_ext import checkpoints, models
+from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig
+from musicstar_ext.checkpoints import Checkpoint
+from musicstar_ext.errors import UserError
+from musicstar_ext.runtime.encoding import encode
+from musicstar_ext.runtime.engine import choose_engine
+from musicstar_ext.runtime.networks import SAMPLE_RATE, networks_of
+
+FILE_RATE = 44_100
+RANDOM: dict[str, tuple[EncoderConfig, DecoderConfig]] = {
+    "full": (EncoderConfig(), DecoderConfig()),
+    "small": (
+        EncoderConfig(blocks=1, layers=12, channels=32),
+        DecoderConfig(blocks=2, layers=10, residual_channels=32, skip_channels=32),
+    ),
+    "tiny": (tiny_encoder("music-star"), TINY_DECODER),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model (a key of RANDOM, a shipped name or a path) and the minutes of its recording."""
+
+    model: str
+    minutes: float
+
+
+def cases(text: str) -> tuple[Case, ...]:
+    """'full:3,small:30' -> cases, for argparse."""
+    found = []
+    for part in text.split(","):
+        model, _, minutes = part.rpartition(":")
+        try:
+            length = float(minutes)
+        except ValueError:
+            length = math.nan
+        if not model or not 0 < length <= 600:
+            raise argparse.ArgumentTypeError(f"{part!r} is not a model and up to 600 minutes, such as full:3")
+        found.append(Case(model, length))
+    return tuple(found)
+
+
+def write_recording(path: Path, seconds: float) -> None:
+    """Ten seconds of chords and a little noise, stereo, again and again."""
+    t = np.arange(10 * FILE_RATE) / FILE_RATE
+    root = 220.0 * 2 ** (np.floor(2 * t) % 12 / 12)  # a new one every half second
+    phase = 2 * np.pi * np.cumsum(root) / FILE_RATE
+    chord = np.sin(phase[:, None] * np.array([1.0, 1.25, 1.5])).mean(1)
+    noise = np.random.default_rng(0).standard_normal((len(t), 2))
+    block = 0.2 * chord[:, None] + 0.005 * noise
+    left = round(seconds * FILE_RATE)
+    with soundfile.SoundFile(path, "w", FILE_RATE, 2, subtype="PCM_16") as file:
+        while left > 0:
+            file.write(block[:left])
+            left -= len(block)
+
+
+def model_path(name: str, folder: Path) -> Path:
+    """Where a case's model lies; random ones are written there first."""
+    if name not in RANDOM:
+        return models.find(name)
+    encoder, decoder = RANDOM[name]
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        weights = {"encoder": random_weights(encoder), "decoder": random_weights(decoder)}
+        levels = {"source": -20.0, "target": -20.0}
+        domains = {"source": "strings-piano", "target": "clarinet-vibraphone"}
+        networks: dict[str, NetworkConfig] = {"encoder": encoder, "decoder": decoder}
+        checkpoints.save(Checkpoint("mixture-supervised", networks, weights, domains, levels), path)
+    return path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the command: what it reported, its wall seconds from start to exit, its largest memory in bytes."""
+
+    summary: dict[str, Any]
+    seconds: float
+    peak_memory: int
+
+
+def run_command_once(source: Path, target: Path, model: Path, precision: str, threads: int) -> Run:
+    """Translate in a process of its own.
+
+    Raises:
+        UserError: the command failed; its own line is repeated.
+    """
+    command = [sys.executable, "-m", "musicstar_ext.translate", str(source), "-o", str(target), "--model", str(model)]
+    command += ["--precision", precision, "--threads", str(threads), "--device", "cpu", "--json"]
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)  # the usage of this child alone
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode != 0:
+            raise UserError(f"the translate command failed: {errors.read().decode(errors='replace').strip()[-500:]}")
+        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+        return Run(json.load(output), seconds, usage.ru_maxrss * unit)
+
+
+def encoder_seconds(checkpoint: Checkpoint, precision: str, threads: int) -> float:
+    """Of the encoder alone, for a second of audio: measured on 20, its look-ahead at the end included."""
+    networks = networks_of(checkpoint, choose_engine("cpu", precision, threads))
+    audio = (0.1 * np.random.default_rng(0).standard_normal(20 * SAMPLE_RATE)).astype(np.float32)
+    start = time.perf_counter()
+    for _ in encode([audio], networks, lambda _: None):
+        pass
+    return (time.perf_counter() - start) / 20
+
+
+def measure(report: Report, case: Case, folder: Path, precision: str, threads: int, rounds: int) -> None:
+    """Translate one case `rounds` times, check the result, report."""
+    seconds = 60 * case.minutes
+    source, target = folder / "recording.wav", folder / "translated.wav"
+    write_recording(source, seconds)
+    model = model_path(case.model, folder)
+    runs = [run_command_once(source, target, model, precision, threads) for _ in range(rounds)]
+    heard = soundfile.info(target)
+    check_same(f"{case.model}: the output's length", abs(heard.frames / heard.samplerate - seconds), 2 / SAMPLE_RATE)
+    if not np.any(soundfile.read(target, frames=SAMPLE_RATE)[0]):
+        raise UserError(f"{case.model}: the output is silent")
+
+    checkpoint = checkpoints.load(model)
+    encoder, decoder = checkpoint.networks["encoder"], checkpoint.networks["decoder"]
+    assert isinstance(encoder, EncoderConfig)  # the command has run it
+    assert isinstance(decoder, DecoderConfig)
+    summary = runs[0].summary
+    used, isa, lanes = summary["precision"], summary["instruction_set"], summary["lanes"]
+    walls = sorted(run.seconds for run in runs)
+    wall = walls[len(walls) // 2]
+    spread = (walls[-1] - walls[0]) / 2 / wall if rounds > 1 else math.nan
+    encoding = encoder_seconds(checkpoint, used, threads) * seconds
+    both = 1 / encoder_bound(encoder, used, isa, threads) + 1 / decoder_bound(decoder, used, isa, lanes, threads)
+    memory = max(run.peak_memory for run in runs)
+    report.add(
+        f"{checkpoint_name(case.model)}, {case.minutes:g} min",
+        Rate(seconds * SAMPLE_RATE / wall, spread),
+        isa=isa,
+        precision=used,
+        lanes=lanes,
+        threads=threads,
+        baseline=SAMPLE_RATE,
+        bound=1 / both,
+        audio_seconds=seconds,
+        wall_seconds=round(wall, 2),
+        peak_memory_mb=round(memory / 1e6, 1),
+        encoder_share=round(encoding / wall, 3),
+    )
+    report.say(f"{'':30s} {wall:.1f} s wall, {memory / 1e6:.0f} MB at most, encoder {encoding / wall:.0%}")
+    source.unlink()
+    target.unlink()
+
+
+def checkpoint_name(model: str) -> str:
+    """A model's name for the table."""
+    return f"{model} size" if model in RANDOM else Path(model).stem
+
+
+def default_cases() -> Sequence[Case]:
+    """Full size for 3 minutes; a small model, the shipped default where there is one, for 3 and for 30."""
+    small = models.DEFAULT if models.DEFAULT in models.names() else "small"
+    return Case("full", 3), Case(small, 3), Case(small, 30)
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--cases", type=cases, help="default: full:3, and the shipped model for 3 and 30 minutes")
+    parser.add_argument("--threads", type=int, default=2, help="default 2")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or int8; default auto")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each case; default 1")
+    options = parser.parse_args()
+    if not 1 <= options.rounds <= 100:
+        raise UserError(f"--rounds must be from 1 to 100, not {options.rounds}")
+    engine = choose_engine("cpu", options.precision, options.threads)
+    report = Report("translate", options, numpy=np.__version__)
+    for line in describe([engine.isa]):
+        report.say(line)
+    chosen = options.cases or ([Case("tiny", 2 / 60)] if options.quick else default_cases())
+    with tempfile.TemporaryDirectory() as folder:
+        for case in chosen:
+            measure(report, case, Path(folder), options.precision, engine.threads, options.rounds)
+    report.save()
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(main, __file__))

@@ -1,0 +1,46 @@
+"""The arithmetic of the large products, and which one `auto` takes.
+
+| precision | weights and activations of the products | sums |
+|---|---|---|
+| fp32 | as trained | fp32 |
+| bf16 | rounded to 8 significant bits | fp32 |
+| int8 | whole numbers to +-127, with a scale per output and per activation row | int32, then fp32 |
+
+Conditioning, gates, residual and skip sums and the draw stay fp32 in all of them.
+
+`auto` is the fastest one whose loss is negligible, both by measurement. Loss: nats a sample of real recordings under
+trained models (`benchmarks/precision.py`, figures in docs/precision.md): bf16 stays within 0.002 for every model. int8
+does not stay within 0.01 for narrow ones, whose sums are too short for its rounding to average out, so it has to be asked
+for. Speed: bf16 is the faster one where the processor multiplies it directly or has the registers to widen it on the way;
+with AVX2 that costs a file in lanes what the smaller weights gain, and portable vectors lose by it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from musicstar_ext.errors import UserError
+
+Precision = Literal["fp32", "bf16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+AUTO: dict[str, Precision] = {  # by instruction set
+    "generic": "fp32",
+    "avx2": "fp32",
+    "avx512": "bf16",
+    "avx512-dot": "bf16",
+}
+
+
+def choose_precision(precision: str, isa: str) -> Precision:
+    """The precision that was asked for, or the one that `auto` takes on an instruction set.
+
+    Raises:
+        UserError: an unknown name; the message lists the known ones.
+    """
+    if precision == "auto":
+        return AUTO[isa]
+    for known in PRECISIONS:
+        if precision == known:
+            return known
+    raise UserError(f"unknown precision {precision!r}: auto, {', '.join(PRECISIONS)}")

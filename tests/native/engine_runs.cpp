@@ -1,0 +1,116 @@
+#include "engine_runs.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "musicstar/reference.h"
+
+namespace musicstar::tests {
+
+double largest_difference(const std::vector<float>& found, const std::vector<double>& expected) {
+  REQUIRE(found.size() == expected.size());
+  double largest = 0.0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const double difference = std::fabs(static_cast<double>(found[i]) - expected[i]);
+    if (std::isnan(difference)) return difference;  // below no tolerance
+    largest = std::max(largest, difference);
+  }
+  return largest;
+}
+
+std::vector<float> encode(cpu::Encoder& encoder, const EncoderSizes& sizes, const std::vector<std::uint8_t>& codes,
+                          const std::vector<std::int64_t>& cuts) {
+  const auto total = static_cast<std::int64_t>(codes.size());
+  std::vector<float> frames;
+  std::vector<std::int64_t> ends = cuts;
+  ends.push_back(total);
+  std::int64_t begin = 0;
+  for (const std::int64_t end : ends) {
+    // Exactly the room that is asked for, so that the address sanitizer sees a frame too many.
+    std::vector<float> piece(encoder.frames_within(end - begin) * sizes.code_channels);
+    const std::int64_t written = encoder.push(codes.data() + begin, end - begin, piece.data());
+    REQUIRE(written * sizes.code_channels <= static_cast<std::int64_t>(piece.size()));
+    frames.insert(frames.end(), piece.begin(), piece.begin() + written * sizes.code_channels);
+    begin = end;
+  }
+  std::vector<float> rest(encoder.frames_at_end() * sizes.code_channels);
+  while (encoder.finish_some(rest.data())) {
+  }
+  frames.insert(frames.end(), rest.begin(), rest.end());
+  return frames;
+}
+
+DecoderInput::DecoderInput(const DecoderSizes& decoder_sizes, std::int64_t lane_count, std::int64_t sample_count)
+    : sizes(decoder_sizes),
+      lanes(lane_count),
+      samples(sample_count),
+      frames((sample_count + decoder_sizes.pool - 1) / decoder_sizes.pool),
+      codes(random_codes(lane_count * sample_count, 11, decoder_sizes.classes)),
+      uniforms(random_uniforms(lane_count * sample_count, 12)),
+      condition(random_floats(lane_count * frames * decoder_sizes.condition_channels, 13)) {}
+
+const float* DecoderInput::condition_at(std::int64_t lane, std::int64_t sample) const {
+  return condition.data() + (lane * frames + sample / sizes.pool) * sizes.condition_channels;
+}
+
+Decoded decode(cpu::Sampler& sampler, std::int64_t lanes, const DecoderInput& input, Feeding feeding,
+               const std::vector<std::int64_t>& cuts, std::int64_t first_lane, float temperature) {
+  const std::int64_t classes = input.sizes.classes, channels = input.sizes.condition_channels;
+  Decoded decoded;
+  decoded.codes.resize(lanes * input.samples);
+  decoded.logits.resize(lanes * input.samples * classes);
+  std::vector<std::int64_t> ends = cuts;
+  ends.push_back(input.samples);
+  std::int64_t begin = 0;
+  for (const std::int64_t end : ends) {
+    REQUIRE(sampler.position() == begin);
+    const std::int64_t count = end - begin;
+    cpu::Sampler::Call call;
+    call.samples = count;
+    call.frames = sampler.frames_touched(count);
+    call.temperature = temperature;
+    // A call's arrays hold its samples only: each lane's piece is copied together.
+    std::vector<float> condition, uniforms;
+    std::vector<std::uint8_t> forced;
+    for (std::int64_t b = first_lane; b < first_lane + lanes; ++b) {
+      if (count > 0) {
+        const float* frame = input.condition_at(b, begin);
+        condition.insert(condition.end(), frame, frame + call.frames * channels);
+      }
+      const std::int64_t at = b * input.samples;
+      uniforms.insert(uniforms.end(), input.uniforms.begin() + at + begin, input.uniforms.begin() + at + end);
+      forced.insert(forced.end(), input.codes.begin() + at + begin, input.codes.begin() + at + end);
+    }
+    std::vector<std::uint8_t> codes(lanes * count);
+    std::vector<float> logits(lanes * count * classes);
+    call.condition = condition.data();
+    if (feeding == Feeding::kDrawn) {
+      call.uniforms = uniforms.data();
+    } else {
+      call.forced = forced.data();
+    }
+    call.codes = codes.data();
+    call.logits = logits.data();
+    sampler.run(call);
+    for (std::int64_t b = 0; b < lanes; ++b) {
+      std::copy_n(codes.begin() + b * count, count, decoded.codes.begin() + b * input.samples + begin);
+      std::copy_n(logits.begin() + b * count * classes, count * classes,
+                  decoded.logits.begin() + (b * input.samples + begin) * classes);
+    }
+    begin = end;
+  }
+  return decoded;
+}
+
+std::vector<double> reference_logits(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane) {
+  reference::Sampler sampler(decoder.sizes, decoder.weights);
+  std::vector<double> logits;
+  for (std::int64_t t = 0; t < input.samples; ++t) {
+    const std::vector<double> next = sampler.next_logits(input.condition_at(lane, t));
+    logits.insert(logits.end(), next.begin(), next.end());
+    sampler.feed(input.codes[lane * input.samples + t]);
+  }
+  return logits;
+}
+
+}  // namespace musicstar::tests
