@@ -87,7 +87,7 @@ class Encoder:
 class Sampler:
     """The WaveNet decoder, sample by sample, for B independent lanes; its state stays between calls.
 
-    `sizes` are the fields of `DecoderConfig`. Every lane starts at sample 0 with zero state and `first_input`.
+    Equal inputs give equal samples whatever lanes, threads and split are. `sizes` are the fields of `DecoderConfig`. Every lane starts at sample 0 with zero state and `first_input`.
     """
 
     def __init__(
@@ -98,7 +98,10 @@ class Sampler:
         threads: int = 1,
         isa: str = "",
         precision: str = "fp32",
-    ) -> None: ...
+        split: str = "auto",
+    ) -> None:
+        """`split`: whether one lane is shared by the threads: auto (where that is measured to be faster), always, never."""
+
     def sample(
         self,
         condition: NDArray[np.float32],
@@ -123,6 +126,10 @@ class Sampler:
 
     @property
     def lanes(self) -> int: ...
+    @property
+    def is_split(self) -> bool:
+        """Whether this one lane is decoded by several threads."""
+
     @property
     def isa(self) -> str: ...
     @property

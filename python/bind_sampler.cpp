@@ -7,16 +7,23 @@ namespace musicstar::bindings {
 
 namespace {
 
+cpu::Split split_named(const std::string& name) {
+  if (name == "auto") return cpu::Split::kWhereFaster;
+  if (name == "always") return cpu::Split::kAlways;
+  if (name == "never") return cpu::Split::kNever;
+  throw py::value_error("split must be auto, always or never, not '" + name + "'");
+}
+
 class Sampler {
  public:
   Sampler(const py::dict& sizes, const py::dict& weights, std::int64_t lanes, int threads, const std::string& isa,
-          const std::string& precision)
+          const std::string& precision, const std::string& split)
       : sizes_(decoder_sizes(sizes)),
         lanes_(checked_lanes(lanes)),
         isa_(cpu::select_isa(isa)),
         precision_(cpu::precision_named(precision)) {
-    engine_ =
-        cpu::make_sampler(sizes_, decoder_weights(sizes_, weights), lanes_, checked_threads(threads), isa_, precision_);
+    engine_ = cpu::make_sampler(sizes_, decoder_weights(sizes_, weights), lanes_, checked_threads(threads), isa_,
+                                precision_, split_named(split));
   }
 
   py::array_t<std::uint8_t> sample(const py::array& condition, const py::array& uniforms, double temperature) {
@@ -54,6 +61,7 @@ class Sampler {
   }
   std::int64_t position() const { return engine_->position(); }
   std::int64_t lanes() const { return lanes_; }
+  bool is_split() const { return engine_->is_split(); }
   std::string isa() const { return cpu::name_of(isa_); }
   std::string precision() const { return cpu::name_of(precision_); }
 
@@ -76,14 +84,16 @@ class Sampler {
 
 void bind_sampler(py::module_& module) {
   py::class_<Sampler>(module, "Sampler")
-      .def(py::init<const py::dict&, const py::dict&, std::int64_t, int, const std::string&, const std::string&>(),
+      .def(py::init<const py::dict&, const py::dict&, std::int64_t, int, const std::string&, const std::string&,
+                    const std::string&>(),
            py::arg("sizes"), py::arg("weights"), py::arg("lanes") = 1, py::arg("threads") = 1, py::arg("isa") = "",
-           py::arg("precision") = "fp32")
+           py::arg("precision") = "fp32", py::arg("split") = "auto")
       .def("sample", &Sampler::sample, py::arg("condition"), py::arg("uniforms"), py::arg("temperature") = 1.0)
       .def("score", &Sampler::score, py::arg("condition"), py::arg("codes"))
       .def("reset", &Sampler::reset, py::arg("first_input") = input_of_code(kStartCode))
       .def_property_readonly("position", &Sampler::position)
       .def_property_readonly("lanes", &Sampler::lanes)
+      .def_property_readonly("is_split", &Sampler::is_split)
       .def_property_readonly("isa", &Sampler::isa)
       .def_property_readonly("precision", &Sampler::precision);
 }

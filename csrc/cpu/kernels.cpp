@@ -1,5 +1,7 @@
 #include "cpu/kernels.h"
 
+#include <thread>
+
 namespace musicstar::cpu {
 
 namespace generic {
@@ -16,6 +18,8 @@ namespace avx512_dot {
 extern const Kernels kKernels;
 }
 #endif
+
+void yield_processor() { std::this_thread::yield(); }
 
 const Kernels& kernels_of(Isa isa) {
 #if defined(MUSICSTAR_X86)

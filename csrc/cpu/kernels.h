@@ -105,6 +105,20 @@ struct SampleCall {
   float temperature = 1.0f;
 };
 
+// One of the threads that decode one lane together (split_kernels.h).
+struct SplitMember {
+  struct alignas(64) Counter {
+    std::int64_t value = 0;  // meetings that a member has come to; accessed atomically
+  };
+  LaneGroup state;  // sums, gated, head and logits are shared by all members, the rest is this member's
+  std::int64_t index = 0, members = 1;
+  std::int64_t meetings = 0;
+  Counter* counters = nullptr;  // [members], shared
+  float* own = nullptr;         // [the wider of residual_stride and skip_stride]
+};
+
+void yield_processor();
+
 struct Kernels {
   std::int64_t tile;  // floats that rows and outputs are padded to
 
@@ -117,6 +131,7 @@ struct Kernels {
     RowFormat format;
     void (*encoder_layer)(const EncoderLayerCall& call);
     void (*sample)(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call);
+    void (*split_sample)(const DecoderPlan& plan, SplitMember& member, const SampleCall& call);
   };
   InPrecision precisions[3];
 

@@ -1,6 +1,12 @@
 // The sampler: packed weights shared by all, and for each thread a group of lanes with a state of its own. Lanes never
 // meet, so threads never wait for each other within a call.
+//
+// One lane alone can be split over threads, layer by layer, which pays only where cores answer each other fast: two
+// meetings a layer are some 80 a sample. A virtual machine can be ten times slower at it from one day to the next, so
+// both ways are timed when such a sampler is made, and the faster one is kept for as long as it is faster. Both give
+// the same bits.
 #include <algorithm>
+#include <chrono>
 #include <vector>
 
 #include "cpu/packing.h"
@@ -13,32 +19,40 @@ namespace {
 
 // Older taps are computed for as many coming samples as make about this many rows.
 constexpr std::int64_t kRowsAhead = 16;
+constexpr std::int64_t kMeasuredSamples = 64;
 
 class LaneSampler final : public Sampler {
  public:
   LaneSampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes, int threads, Isa isa,
-              Precision precision)
+              Precision precision, Split split)
       : sizes_(sizes),
         kernels_(kernels_of(isa)),
-        format_(kernels_.in(precision).format),
-        sample_kernel_(kernels_.in(precision).sample),
-        lanes_(lanes),
-        team_(static_cast<int>(std::clamp<std::int64_t>(threads, 1, std::max<std::int64_t>(lanes, 1)))) {
+        kernel_(kernels_.in(precision)),
+        format_(kernel_.format),
+        team_(team_size(sizes, lanes, threads, kernels_.tile, split)) {
     pack_weights(weights, Packer(arena_, kernels_, precision), Packer(arena_, kernels_, Precision::kFp32));
+    const bool can_split = lanes == 1 && team_.size() > 1;
     for (int member = 0; member < team_.size(); ++member) {
-      const auto [begin, end] = team_.share(lanes, member, 1);
+      const auto [begin, end] = can_split ? ThreadTeam::Range{0, 1} : team_.share(lanes, member, 1);
       groups_.push_back(make_group(begin, end - begin));
+    }
+    if (can_split) {
+      share_between_members();
+      may_stop_splitting_ = split == Split::kWhereFaster;
+      is_split_ = split == Split::kAlways || splitting_pays();
     }
     reset(input_of_code(kStartCode));
   }
 
+  bool is_split() const override { return is_split_; }
+
   void reset(float first_input) override {
     position_ = 0;
     for (Group& group : groups_) {
-      const std::int64_t lanes = group.state.lanes;
-      group.state.position = 0;
-      std::fill_n(group.state.inputs, (sizes_.kernel_size - 1) * lanes, 0.0f);
-      std::fill_n(group.state.inputs + (sizes_.kernel_size - 1) * lanes, lanes, first_input);
+      const std::int64_t lanes = group.state().lanes;
+      group.state().position = 0;
+      std::fill_n(group.state().inputs, (sizes_.kernel_size - 1) * lanes, 0.0f);
+      std::fill_n(group.state().inputs + (sizes_.kernel_size - 1) * lanes, lanes, first_input);
       for (std::size_t l = 0; l < group.rings.size(); ++l) {
         std::fill_n(group.rings[l], ring_bytes(l, lanes), static_cast<char>(format_.offset));
       }
@@ -46,8 +60,13 @@ class LaneSampler final : public Sampler {
   }
 
   void run(const Call& call) override {
-    team_.run([&](int member) { run_group(groups_[member], call); });
-    position_ += call.samples;
+    const double seconds = timed_run(call);
+    // The machine has become busy since: one core goes on alone. Where the older taps of all layers are due anew,
+    // member 0 has all that it needs.
+    const bool slow = seconds > 1.2 * alone_seconds_per_sample_ * static_cast<double>(call.samples);
+    if (is_split_ && may_stop_splitting_ && call.samples >= kMeasuredSamples && slow && position_ % kRowsAhead == 0) {
+      is_split_ = false;
+    }
   }
 
   std::int64_t position() const override { return position_; }
@@ -59,7 +78,9 @@ class LaneSampler final : public Sampler {
  private:
   struct Group {
     std::int64_t first_lane = 0;
-    LaneGroup state;
+    bool shares_lane = false;
+    SplitMember member;
+    LaneGroup& state() { return member.state; }
     std::vector<char*> rings;
     std::vector<std::int64_t> ahead;
     std::vector<float*> older;
@@ -146,8 +167,8 @@ class LaneSampler final : public Sampler {
   Group make_group(std::int64_t first_lane, std::int64_t lanes) {
     Group group;
     group.first_lane = first_lane;
-    group.state.lanes = lanes;
-    group.state.inputs = arena_.floats(sizes_.kernel_size * lanes);
+    group.state().lanes = lanes;
+    group.state().inputs = arena_.floats(sizes_.kernel_size * lanes);
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       group.rings.push_back(arena_.bytes(ring_bytes(l, lanes)));
       std::int64_t ahead = 1;
@@ -158,21 +179,91 @@ class LaneSampler final : public Sampler {
       group.ahead.push_back(ahead);
       group.older.push_back(arena_.floats(ahead * lanes * 2 * plan_.residual_stride));
     }
-    group.state.sums = arena_.floats(lanes * (plan_.residual_stride + plan_.skip_stride));
-    group.state.gates = arena_.floats(lanes * 2 * plan_.residual_stride);
-    group.state.gated = arena_.floats(lanes * plan_.residual_stride);
-    group.state.head = arena_.floats(lanes * plan_.skip_stride);
-    group.state.logits = arena_.floats(lanes * plan_.classes_stride);
-    group.state.probabilities = arena_.floats(plan_.classes_stride);
-    group.state.converted = arena_.bytes(lanes * format_.row_bytes(std::max(plan_.residual_stride, plan_.skip_stride)));
+    group.state().sums = arena_.floats(lanes * (plan_.residual_stride + plan_.skip_stride));
+    group.state().gates = arena_.floats(lanes * 2 * plan_.residual_stride);
+    group.state().gated = arena_.floats(lanes * plan_.residual_stride);
+    group.state().head = arena_.floats(lanes * plan_.skip_stride);
+    group.state().logits = arena_.floats(lanes * plan_.classes_stride);
+    group.state().probabilities = arena_.floats(plan_.classes_stride);
+    group.state().converted =
+        arena_.bytes(lanes * format_.row_bytes(std::max(plan_.residual_stride, plan_.skip_stride)));
     group.frames = arena_.floats(lanes * sizes_.condition_channels);
     group.projected = arena_.floats(lanes * (plan_.depth * 2 * plan_.residual_stride + plan_.skip_stride));
     return group;
   }
 
+  static int team_size(const DecoderSizes& sizes, std::int64_t lanes, int threads, std::int64_t tile, Split split) {
+    if (lanes > 1) return static_cast<int>(std::clamp<std::int64_t>(threads, 1, lanes));
+    if (split == Split::kNever) return 1;
+    return static_cast<int>(std::clamp<std::int64_t>(threads, 1, round_up(sizes.residual_channels, tile) / tile));
+  }
+
+  void share_between_members() {
+    counters_.resize(groups_.size());
+    const LaneGroup& first = groups_.front().state();
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      Group& group = groups_[i];
+      group.shares_lane = true;
+      group.state().sums = first.sums;
+      group.state().gated = first.gated;
+      group.state().head = first.head;
+      group.state().logits = first.logits;
+      group.member.index = static_cast<std::int64_t>(i);
+      group.member.members = static_cast<std::int64_t>(groups_.size());
+      group.member.counters = counters_.data();
+      group.member.own = arena_.floats(std::max(plan_.residual_stride, plan_.skip_stride));
+    }
+  }
+
+  // Times a stretch of samples on one core, then shared, the latter only for as long as it is not clearly slower: on a
+  // busy machine a meeting can take a time slice of the scheduler.
+  bool splitting_pays() {
+    constexpr int kRounds = 3;
+    const std::int64_t samples = std::min<std::int64_t>(kMeasuredSamples, sizes_.pool);
+    const std::vector<float> condition(sizes_.condition_channels, 0.0f);
+    const std::vector<std::uint8_t> codes(samples, 0);
+    const auto seconds_of = [&](bool split, double limit) {
+      is_split_ = split;
+      reset(0.0f);
+      double seconds = 0.0;
+      for (std::int64_t done = 0; done < samples && seconds < limit;) {
+        Call call;
+        call.samples = std::min<std::int64_t>(8, samples - done);
+        call.condition = condition.data();
+        call.frames = 1;
+        call.forced = codes.data();
+        seconds += timed_run(call);
+        done += call.samples;
+      }
+      return seconds;
+    };
+    double alone = 1e9, together = 1e9;
+    for (int round = 0; round < kRounds; ++round) {
+      alone = std::min(alone, seconds_of(false, 1e9));
+      together = std::min(together, seconds_of(true, 2 * alone));
+    }
+    alone_seconds_per_sample_ = alone / static_cast<double>(samples);
+    return together < 0.95 * alone;
+  }
+
+  double timed_run(const Call& call) {
+    const auto start = std::chrono::steady_clock::now();
+    run_groups(call);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  void run_groups(const Call& call) {
+    if (groups_.size() == 1 || (groups_.front().shares_lane && !is_split_)) {
+      run_group(groups_.front(), call);
+    } else {
+      team_.run([&](int member) { run_group(groups_[member], call); });
+    }
+    position_ += call.samples;
+  }
+
   // The condition acts on a layer through a 1x1: computed once per frame, it is the start value of that layer's sums.
   void project_condition(Group& group, const Call& call, std::int64_t frame) {
-    const std::int64_t lanes = group.state.lanes, channels = sizes_.condition_channels;
+    const std::int64_t lanes = group.state().lanes, channels = sizes_.condition_channels;
     for (std::int64_t b = 0; b < lanes; ++b) {
       std::copy_n(call.condition + ((group.first_lane + b) * call.frames + frame) * channels, channels,
                   group.frames + b * channels);
@@ -186,9 +277,9 @@ class LaneSampler final : public Sampler {
   }
 
   void run_group(Group& group, const Call& call) {
-    group.state.rings = group.rings.data();
-    group.state.ahead = group.ahead.data();
-    group.state.older = group.older.data();
+    group.state().rings = group.rings.data();
+    group.state().ahead = group.ahead.data();
+    group.state().older = group.older.data();
     const std::int64_t first_frame = position_ / sizes_.pool;
     for (std::int64_t done = 0; done < call.samples;) {
       const std::int64_t position = position_ + done;
@@ -204,16 +295,19 @@ class LaneSampler final : public Sampler {
       part.logits = call.logits == nullptr ? nullptr : call.logits + at * sizes_.classes;
       part.lane_stride = call.samples;
       part.temperature = call.temperature;
-      sample_kernel_(plan_, group.state, part);
+      if (is_split_) {
+        kernel_.split_sample(plan_, group.member, part);
+      } else {
+        kernel_.sample(plan_, group.state(), part);
+      }
       done += count;
     }
   }
 
   DecoderSizes sizes_;
   const Kernels& kernels_;
+  const Kernels::InPrecision& kernel_;
   RowFormat format_;
-  void (*sample_kernel_)(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call);
-  std::int64_t lanes_;
   ThreadTeam team_;
   Arena arena_;
   DecoderPlan plan_;
@@ -224,14 +318,17 @@ class LaneSampler final : public Sampler {
   PackedMatrix head_condition_;
   const float* head_bias_ = nullptr;
   std::vector<Group> groups_;
+  std::vector<SplitMember::Counter> counters_;
+  bool is_split_ = false, may_stop_splitting_ = false;
+  double alone_seconds_per_sample_ = 0.0;
   std::int64_t position_ = 0;
 };
 
 }  // namespace
 
 std::unique_ptr<Sampler> make_sampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
-                                      int threads, Isa isa, Precision precision) {
-  return std::make_unique<LaneSampler>(sizes, weights, lanes, threads, isa, precision);
+                                      int threads, Isa isa, Precision precision, Split split) {
+  return std::make_unique<LaneSampler>(sizes, weights, lanes, threads, isa, precision, split);
 }
 
 }  // namespace musicstar::cpu

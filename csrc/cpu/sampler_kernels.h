@@ -146,26 +146,32 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
   product<P>(plan.logits, h.data, h.bytes, plan.logits_bias, 0, group.logits, plan.classes_stride, lanes);
 }
 
+// From the logits of sample t of a call to every lane's next input; results are written where `writes`.
+inline void take_sample(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call, std::int64_t t,
+                        bool writes) {
+  for (std::int64_t b = 0; b < group.lanes; ++b) {
+    const std::int64_t at = b * call.lane_stride + t;
+    const float* logits = group.logits + b * plan.classes_stride;
+    if (writes && call.logits != nullptr) {
+      std::memcpy(call.logits + at * plan.classes, logits, static_cast<std::size_t>(plan.classes) * sizeof(float));
+    }
+    const std::uint8_t code =
+        call.forced != nullptr ? call.forced[at]
+                               : draw(logits, plan.classes, call.uniforms[at], call.temperature, group.probabilities);
+    if (writes && call.codes != nullptr) call.codes[at] = code;
+    for (std::int64_t k = 0; k + 1 < plan.kernel_size; ++k) {
+      group.inputs[k * group.lanes + b] = group.inputs[(k + 1) * group.lanes + b];
+    }
+    group.inputs[(plan.kernel_size - 1) * group.lanes + b] = static_cast<float>(code) / 255.0f - 0.5f;
+  }
+  ++group.position;
+}
+
 template <class P>
 void sample(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call) {
   for (std::int64_t t = 0; t < call.samples; ++t) {
     step<P>(plan, group, call.condition);
-    for (std::int64_t b = 0; b < group.lanes; ++b) {
-      const std::int64_t at = b * call.lane_stride + t;
-      const float* logits = group.logits + b * plan.classes_stride;
-      if (call.logits != nullptr) {
-        std::memcpy(call.logits + at * plan.classes, logits, static_cast<std::size_t>(plan.classes) * sizeof(float));
-      }
-      const std::uint8_t code =
-          call.forced != nullptr ? call.forced[at]
-                                 : draw(logits, plan.classes, call.uniforms[at], call.temperature, group.probabilities);
-      if (call.codes != nullptr) call.codes[at] = code;
-      for (std::int64_t k = 0; k + 1 < plan.kernel_size; ++k) {
-        group.inputs[k * group.lanes + b] = group.inputs[(k + 1) * group.lanes + b];
-      }
-      group.inputs[(plan.kernel_size - 1) * group.lanes + b] = static_cast<float>(code) / 255.0f - 0.5f;
-    }
-    ++group.position;
+    take_sample(plan, group, call, t, true);
   }
 }
 

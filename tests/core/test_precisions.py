@@ -72,6 +72,37 @@ def test_lanes_threads_and_pieces_change_no_bit(isa, precision, kernel_size):
         np.testing.assert_array_equal(np.concatenate(found), expected[lane])
 
 
+@pytest.mark.parametrize("kernel_size", [1, 2, 3])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_split_lane_changes_no_bit(isa, precision, kernel_size, threads):
+    """One lane whose layers several threads share, against one thread; in pieces, across frames."""
+    config = DecoderConfig(
+        blocks=2,
+        layers=5,
+        residual_channels=70,
+        skip_channels=50,
+        kernel_size=kernel_size,
+        condition_channels=5,
+        pool=40,
+    )
+    weights = random_weights(config)
+    condition, uniforms = random_condition(config, 60)[None], core.philox_uniforms(3, 0, 0, 60)[None]
+    one = core.Sampler(sizes(config), weights, isa=isa, precision=precision)
+    several = core.Sampler(sizes(config), weights, threads=threads, isa=isa, precision=precision, split="always")
+    assert several.is_split
+    assert not one.is_split
+    expected = one.sample(condition, uniforms)
+    found = [
+        several.sample(condition[:, begin // 40 : (end - 1) // 40 + 1].copy(), uniforms[:, begin:end].copy())
+        for begin, end in [(0, 33), (33, 34), (34, 60)]
+    ]
+    np.testing.assert_array_equal(np.concatenate(found, 1), expected)
+    several.reset(0.0)
+    one.reset(0.0)
+    codes = random_codes(60)[None]
+    np.testing.assert_array_equal(several.score(condition, codes), one.score(condition, codes))
+
+
 def test_encoder_pieces_and_threads_change_no_bit(isa, precision):
     weights = random_weights(SMALL_ENCODER)
     codes = random_codes(3000)

@@ -1,4 +1,4 @@
-"""fp32 draws of trained models equal the scalar reference's: real weights are where sums cancel and probabilities peak."""
+"""fp32 draws of trained models equal the scalar reference's: there sums cancel, and probabilities have peaks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHIPPED = models.names() or [pytest.param("", marks=pytest.mark.skip(reason="no 
 
 @pytest.fixture(scope="module", params=SHIPPED)
 def drawn_by_the_reference(request):
-    """The decoder's config and weights, frames, uniforms, and what the reference draws, from the example of its domain."""
+    """The decoder's sizes and weights, frames of the example of its domain, uniforms, and what the reference draws."""
     checkpoint = checkpoints.load(models.find(request.param))
     audio, _ = soundfile.read(EXAMPLES / f"{checkpoint.domains['source']}.wav", frames=16_000, dtype="float32")
     encoder = core.Encoder(dataclasses.asdict(checkpoint.networks["encoder"]), checkpoint.weights["encoder"])

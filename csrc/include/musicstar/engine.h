@@ -28,6 +28,10 @@ class Encoder {
   virtual std::int64_t look_ahead() const = 0;
 };
 
+// Whether one lane is decoded by several threads together: where that is measured to be faster, always (for tests),
+// never.
+enum class Split { kWhereFaster, kAlways, kNever };
+
 // The decoder, sample by sample, for B independent lanes.
 class Sampler {
  public:
@@ -47,6 +51,7 @@ class Sampler {
   virtual void run(const Call& call) = 0;
   virtual void reset(float first_input) = 0;
   virtual std::int64_t position() const = 0;
+  virtual bool is_split() const = 0;
   // Frames that the next n samples touch: position / pool .. (position + n - 1) / pool.
   virtual std::int64_t frames_touched(std::int64_t n) const = 0;
 };
@@ -54,6 +59,7 @@ class Sampler {
 std::unique_ptr<Encoder> make_encoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa,
                                       Precision precision = Precision::kFp32);
 std::unique_ptr<Sampler> make_sampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
-                                      int threads, Isa isa, Precision precision = Precision::kFp32);
+                                      int threads, Isa isa, Precision precision = Precision::kFp32,
+                                      Split split = Split::kWhereFaster);
 
 }  // namespace musicstar::cpu
