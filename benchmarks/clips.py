@@ -9,6 +9,7 @@ import _musicstar_core as core
 import numpy as np
 
 from musicstar_ext.checkpoints import Checkpoint
+from musicstar_ext.errors import UserError
 from musicstar_ext.runtime.audio_reading import open_audio, read_mono
 from musicstar_ext.runtime.gain import input_gain
 from musicstar_ext.runtime.level import gated_level_dbfs
@@ -23,11 +24,14 @@ def read_clips(folder: Path, checkpoint: Checkpoint, side: str, seconds: float) 
 
     They are brought to the level that the model was trained at, and cut to whole code frames of the shortest clip or
     of `seconds`. Sorted by name, so the source clips and the target clips are the same pieces.
+
+    Raises:
+        UserError: the folder has no such clips.
     """
     stem = STEMS[checkpoint.domains[side]]
     paths = sorted(folder.glob(f"*.{stem}.wav"))
     if not paths:
-        raise SystemExit(f"{folder}: no clips named NNN.{stem}.wav")
+        raise UserError(f"{folder}: no clips named NNN.{stem}.wav")
     clips = [_codes(path, checkpoint.levels[side]) for path in paths]
     pool = checkpoint.networks["decoder"].pool
     length = min(int(seconds * SAMPLE_RATE), *map(len, clips)) // pool * pool

@@ -90,7 +90,7 @@ def sweep(report: Report, config: DecoderConfig, plot: Path, quick: bool) -> Non
 
 
 def draw(report: Report, path: Path) -> None:
-    """Four panels, one for what is varied; the bounds dotted."""
+    """A panel for everything that was varied; the bounds dotted."""
     try:
         import matplotlib
     except ImportError:
@@ -99,8 +99,12 @@ def draw(report: Report, path: Path) -> None:
     from matplotlib import pyplot
 
     colours = {"fp32": "tab:blue", "bf16": "tab:orange", "int8": "tab:green", "torch": "tab:gray"}
-    figure, panels = pyplot.subplots(1, 4, figsize=(14, 3.6), sharey=True, layout="constrained")
-    for panel, varied in zip(panels, ("lanes", "channels", "layers", "threads"), strict=True):
+    questions = list(dict.fromkeys(row["varied"] for row in report.rows))
+    count = len(questions)
+    figure, panels = pyplot.subplots(
+        1, count, figsize=(3.5 * count, 3.6), sharey=True, layout="constrained", squeeze=False
+    )
+    for panel, varied in zip(panels[0], questions, strict=True):
         rows = [row for row in report.rows if row["varied"] == varied]
         for line, colour in colours.items():
             ours = [row for row in rows if (row["isa"] == "torch") == (line == "torch")]
@@ -118,8 +122,8 @@ def draw(report: Report, path: Path) -> None:
         panel.grid(alpha=0.3)
         lanes = "1 thread" if varied == "lanes" else f"{MANY_LANES} lanes a thread"
         panel.set_xlabel(f"{varied} ({lanes})")
-    panels[0].set_ylabel("samples/s, all lanes")
-    panels[0].legend(fontsize="small")
+    panels[0, 0].set_ylabel("samples/s, all lanes")
+    panels[0, 0].legend(fontsize="small")
     figure.suptitle("Dotted: the measured bound. Black: real time of one 16 kHz stream", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")

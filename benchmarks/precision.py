@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +24,11 @@ import _musicstar_core as core
 import numpy as np
 import timing
 from clips import encode, read_clips
+from report import run_benchmark
 
 from musicstar_ext import checkpoints, models
 from musicstar_ext.checkpoints import Checkpoint
+from musicstar_ext.errors import CommandParser
 from musicstar_ext.runtime.precision import PRECISIONS
 
 BARS = {"fp32": 0.0, "bf16": 0.002, "int8": 0.01}  # nats a sample that a precision may cost
@@ -113,7 +116,7 @@ def line(row: dict[str, object]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--clips", type=Path, required=True, metavar="DIR", help="StarNet clips, NNN.0.wav and NNN.3.wav")
     add("--model", nargs="+", default=models.names(), metavar="NAME|PATH", help="default: every shipped model")
@@ -133,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(main, __file__))

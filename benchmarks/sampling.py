@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import _musicstar_core as core
 import numpy as np
@@ -31,6 +33,14 @@ from musicstar_ext.checkpoints import Tensors
 from musicstar_ext.nn import build_network, load_weights
 
 EAGER_TOLERANCE = 1e-3  # of logits, relative to the largest one
+
+
+class Sampler(NamedTuple):
+    """Which sampler: "core" or a baseline's name, its instruction set ("torch" for a baseline), its precision."""
+
+    name: str
+    isa: str
+    precision: str
 
 
 def expected_logits(
@@ -56,16 +66,21 @@ def check_baseline(name: str, sampler: TorchSampler, codes: NDArray[np.uint8], e
     check_same(name, float((found - expected).abs().max()) / largest, EAGER_TOLERANCE)
 
 
-def time_case(
-    report: Report,
-    config: DecoderConfig,
-    weights: Tensors,
-    lanes: int,
-    threads: int,
-    baselines: list[str],
-    effort: Effort,
-) -> None:
-    """All cases of one number of lanes and threads: check, time, report."""
+@dataclass(frozen=True)
+class Trial:
+    """What is timed together: all samplers of one number of lanes and threads, checked; a call draws n steps."""
+
+    lanes: int
+    threads: int
+    cases: dict[Sampler, Callable[[int], object]]
+
+
+def prepare(config: DecoderConfig, weights: Tensors, lanes: int, threads: int, baselines: list[str]) -> Trial:
+    """Build the samplers of a trial and check them.
+
+    Raises:
+        UserError: one does not give the expected logits.
+    """
     torch.set_num_threads(threads)
     condition = np.random.default_rng(1).standard_normal((lanes, config.condition_channels)).astype(np.float32)
     frame = torch.from_numpy(condition)
@@ -73,34 +88,56 @@ def time_case(
     codes = np.random.default_rng(2).integers(0, 256, max(config.dilations) + 40).astype(np.uint8)
     expected = expected_logits(config, weights, frame[:1], codes)
 
-    cases: dict[str, Callable[[int], object]] = {}
+    cases: dict[Sampler, Callable[[int], object]] = {}
     for name in baselines:
         sampler = BASELINES[name](config, weights, frame)
         if name != NAIVE:  # it is what `expected` is made with
             check_baseline(name, sampler, codes, expected)
-        cases[name] = sampler.sample
+        cases[Sampler(name, "torch", "fp32")] = sampler.sample
     isas = core.supported_isas()
     kinds = [(isa, "fp32") for isa in isas] + [(isas[-1], precision) for precision in PRECISIONS[1:]]
-    check_core(config, weights, condition, codes, expected.numpy(), kinds)
     for isa, precision in kinds:
-        cases[f"core {isa} {precision}"] = CoreSampler(
-            config, weights, condition, isa=isa, precision=precision, threads=threads
-        )
-    found = rates(cases, effort)
-    eager = lanes * found[EAGER].median
-    for name, rate in found.items():
-        ours = name not in BASELINES
-        _, isa, precision = name.split() if ours else ("", isas[-1], "fp32")
+        ours = CoreSampler(config, weights, condition, isa=isa, precision=precision, threads=threads)
+        check_core(ours, isa, precision, codes, expected.numpy())
+        cases[Sampler("core", isa, precision)] = ours
+    return Trial(lanes, threads, cases)
+
+
+def time_trial(report: Report, config: DecoderConfig, trial: Trial, effort: Effort) -> None:
+    """Time all cases of a trial, interleaved, and report them."""
+    torch.set_num_threads(trial.threads)
+    found = rates(trial.cases, effort)
+    eager = trial.lanes * found[Sampler(EAGER, "torch", "fp32")].median
+    for case, rate in found.items():
+        isa = core.supported_isas()[-1] if case.isa == "torch" else case.isa
         report.add(
-            "core" if ours else name,
-            rate.times(lanes),
-            isa=isa if ours else "torch",
-            precision=precision,
-            lanes=lanes,
-            threads=threads,
+            case.name,
+            rate.times(trial.lanes),
+            isa=case.isa,
+            precision=case.precision,
+            lanes=trial.lanes,
+            threads=trial.threads,
             baseline=eager,
-            bound=decoder_bound(config, precision, isa, lanes, threads),
+            bound=decoder_bound(config, case.precision, isa, trial.lanes, trial.threads),
         )
+
+
+def time_all(report: Report, config: DecoderConfig, weights: Tensors, options: argparse.Namespace) -> None:
+    """Prepare everything, which takes long, then measure the peaks and time: so they are of the same minute."""
+    trials = []
+    for threads in options.threads or ((1,) if options.quick else (1, 2)):
+        for lanes in options.lanes or ((1, 3) if options.quick else (1, 8, 16)):
+            left_out = set()
+            if options.no_compile or options.quick or threads > 1:
+                left_out.add(COMPILED)
+            if lanes > 1 or threads > 1:
+                left_out.add(NAIVE)
+            baselines = [name for name in BASELINES if name not in left_out]
+            trials.append(prepare(config, weights, lanes, threads, baselines))
+    for line in describe(core.supported_isas()):
+        report.say(line)
+    for trial in trials:
+        time_trial(report, config, trial, QUICK if options.quick else Effort())
 
 
 def main() -> None:
@@ -117,25 +154,14 @@ def main() -> None:
     )
     options = parser.parse_args()
     config, weights = decoder_of(options.model, options.quick)
-    effort = QUICK if options.quick else Effort()
     report = Report("sampling", options, torch=torch.__version__)
-    for line in describe(core.supported_isas()):
-        report.say(line)
     with torch.inference_mode():
         if options.sweep:
             import growth
 
             growth.sweep(report, config, options.plot, options.quick)
         else:
-            for threads in options.threads or ((1,) if options.quick else (1, 2)):
-                for lanes in options.lanes or ((1, 3) if options.quick else (1, 8, 16)):
-                    left_out = set()
-                    if options.no_compile or options.quick or threads > 1:
-                        left_out.add(COMPILED)
-                    if lanes > 1 or threads > 1:
-                        left_out.add(NAIVE)
-                    chosen = [name for name in BASELINES if name not in left_out]
-                    time_case(report, config, weights, lanes, threads, chosen, effort)
+            time_all(report, config, weights, options)
     report.save()
 
 

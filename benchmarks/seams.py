@@ -21,6 +21,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,11 @@ import _musicstar_core as core
 import numpy as np
 import timing
 from clips import encode, read_clips
+from report import run_benchmark
 
 from musicstar_ext import checkpoints, models
 from musicstar_ext.checkpoints import Checkpoint
+from musicstar_ext.errors import CommandParser
 from musicstar_ext.runtime.decoding import cross_fade
 from musicstar_ext.runtime.lanes import Segment, lane_rules, plan_group
 from musicstar_ext.runtime.networks import SAMPLE_RATE
@@ -232,7 +235,7 @@ def line(row: dict[str, object]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--clips", type=Path, required=True, metavar="DIR", help="StarNet clips, NNN.0.wav and NNN.3.wav")
     add("--model", default=models.DEFAULT, metavar="NAME|PATH", help="(%(default)s)")
@@ -251,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(main, __file__))

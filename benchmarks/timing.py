@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from musicstar_ext._version import __version__
+
+Case = TypeVar("Case")  # whatever names a case
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,14 @@ class Effort:
 QUICK = Effort(seconds=0.002, rounds=3)
 
 
-def rates(cases: Mapping[str, Callable[[int], object]], effort: Effort) -> dict[str, Rate]:
+def rates(cases: Mapping[Case, Callable[[int], object]], effort: Effort) -> dict[Case, Rate]:
     """Units a second of each case; `call(n)` does n units of its work.
 
     Each case first finds the n that takes about `effort.seconds`, which also warms it up. Then a round runs every case
     once, so that a machine that slows down slows all of them.
     """
     counts = {name: _count(call, effort.seconds) for name, call in cases.items()}
-    found: dict[str, list[float]] = {name: [] for name in cases}
+    found: dict[Case, list[float]] = {name: [] for name in cases}
     for _ in range(effort.rounds):
         for name, call in cases.items():
             found[name].append(counts[name] / _seconds(call, counts[name]))

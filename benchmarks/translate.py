@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -48,6 +47,15 @@ RANDOM: dict[str, tuple[EncoderConfig, DecoderConfig]] = {
     ),
     "tiny": (tiny_encoder("music-star"), TINY_DECODER),
 }
+
+# Linux counts what a process held before it became another program, so a small process must start the command: this one
+# runs its arguments and writes the largest memory of that child as the last line of its errors.
+LAUNCHER = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
 
 
 @dataclass(frozen=True)
@@ -120,18 +128,14 @@ def run_command_once(source: Path, target: Path, model: Path, precision: str, th
     """
     command = [sys.executable, "-m", "musicstar_ext.translate", str(source), "-o", str(target), "--model", str(model)]
     command += ["--precision", precision, "--threads", str(threads), "--device", "cpu", "--json"]
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)  # the usage of this child alone
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        errors.seek(0)
-        if process.returncode != 0:
-            raise UserError(f"the translate command failed: {errors.read().decode(errors='replace').strip()[-500:]}")
-        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-        return Run(json.load(output), seconds, usage.ru_maxrss * unit)
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", LAUNCHER, *command], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    errors = done.stderr.splitlines()
+    if done.returncode != 0 or not errors:
+        raise UserError(f"the translate command failed: {' '.join(errors[:-1])[-500:]}")
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return Run(json.loads(done.stdout), seconds, int(errors[-1]) * unit)
 
 
 def encoder_seconds(checkpoint: Checkpoint, precision: str, threads: int) -> float:

@@ -34,8 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"python -m {NAME}",
         description="Play a recording of two instruments on two others.",
-        epilog="Equal inputs, model, seed, lanes and precision give equal outputs on equal processors; --lanes auto depends "
-        "on the number of threads, --precision auto on the instruction set.",
+        epilog="Equal inputs, model, seed, lanes and precision give equal outputs on equal processors; --lanes auto "
+        "depends on the number of threads, --precision auto on the instruction set.",
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="IN", help="an audio file, a folder, or a quoted pattern such as 'takes/*.wav'")

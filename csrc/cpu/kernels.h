@@ -129,6 +129,7 @@ struct Kernels {
 
   struct InPrecision {
     RowFormat format;
+    Precision for_logits;  // of the last product, which makes the logits
     void (*encoder_layer)(const EncoderLayerCall& call);
     void (*sample)(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call);
     void (*split_sample)(const DecoderPlan& plan, SplitMember& member, const SampleCall& call);

@@ -17,9 +17,9 @@ const Kernels kKernels = {
     product_fp32,
     encoder_scratch_floats,
     {
-        {Fp32::kFormat, encoder_layer<Fp32>, sample<Fp32>, split_sample<Fp32>},
-        {Bf16::kFormat, encoder_layer<Bf16>, sample<Bf16>, split_sample<Bf16>},
-        {Int8::kFormat, encoder_layer<Int8>, sample<Int8>, split_sample<Int8>},
+        {Fp32::kFormat, Precision::kFp32, encoder_layer<Fp32>, sample<Fp32>, split_sample<Fp32>},
+        {Bf16::kFormat, Precision::kBf16, encoder_layer<Bf16>, sample<Bf16>, split_sample<Bf16>},
+        {Int8::kFormat, Precision::kBf16, encoder_layer<Int8>, sample<Int8>, split_sample<Int8>},
     },
 };
 

@@ -30,7 +30,8 @@ class LaneSampler final : public Sampler {
         kernel_(kernels_.in(precision)),
         format_(kernel_.format),
         team_(team_size(sizes, lanes, threads, kernels_.tile, split)) {
-    pack_weights(weights, Packer(arena_, kernels_, precision), Packer(arena_, kernels_, Precision::kFp32));
+    pack_weights(weights, Packer(arena_, kernels_, precision), Packer(arena_, kernels_, kernel_.for_logits),
+                 Packer(arena_, kernels_, Precision::kFp32));
     const bool can_split = lanes == 1 && team_.size() > 1;
     for (int member = 0; member < team_.size(); ++member) {
       const auto [begin, end] = can_split ? ThreadTeam::Range{0, 1} : team_.share(lanes, member, 1);
@@ -98,7 +99,7 @@ class LaneSampler final : public Sampler {
     return copy;
   }
 
-  void pack_weights(const DecoderWeights& weights, const Packer& packer, const Packer& fp32) {
+  void pack_weights(const DecoderWeights& weights, const Packer& packer, const Packer& for_logits, const Packer& fp32) {
     const std::int64_t tile = kernels_.tile;
     const std::int64_t residual = sizes_.residual_channels, skip = sizes_.skip_channels;
     const std::int64_t kernel_size = sizes_.kernel_size, condition = sizes_.condition_channels;
@@ -156,8 +157,14 @@ class LaneSampler final : public Sampler {
     float* head_bias = arena_.floats(skip_stride);
     for (std::int64_t s = 0; s < skip; ++s) head_bias[s] = weights.head.bias[s] + weights.head_condition.bias[s];
     head_bias_ = head_bias;
-    plan_.logits = packer.pack(skip, classes_stride, {{weights.logits.weight, sizes_.classes, 0, 1, 0, 0}});
+    plan_.logits = for_logits.pack(skip, classes_stride, {{weights.logits.weight, sizes_.classes, 0, 1, 0, 0}});
     plan_.logits_bias = arena_.copy(weights.logits.bias, sizes_.classes, classes_stride);
+  }
+
+  std::int64_t widest_row_bytes() const {
+    const RowFormat& logits_format = kernels_.in(kernel_.for_logits).format;
+    return std::max(format_.row_bytes(std::max(plan_.residual_stride, plan_.skip_stride)),
+                    logits_format.row_bytes(plan_.skip_stride));
   }
 
   std::int64_t ring_bytes(std::size_t l, std::int64_t lanes) const {
@@ -185,8 +192,7 @@ class LaneSampler final : public Sampler {
     group.state().head = arena_.floats(lanes * plan_.skip_stride);
     group.state().logits = arena_.floats(lanes * plan_.classes_stride);
     group.state().probabilities = arena_.floats(plan_.classes_stride);
-    group.state().converted =
-        arena_.bytes(lanes * format_.row_bytes(std::max(plan_.residual_stride, plan_.skip_stride)));
+    group.state().converted = arena_.bytes(lanes * widest_row_bytes());
     group.frames = arena_.floats(lanes * sizes_.condition_channels);
     group.projected = arena_.floats(lanes * (plan_.depth * 2 * plan_.residual_stride + plan_.skip_stride));
     return group;

@@ -142,8 +142,9 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
   const Rows s = rows_of<P>(group.sums + residual, sums_stride, skip, lanes, group.converted);
   product<P>(plan.head, s.data, s.bytes, projected, skip, group.head, skip, lanes);
   for (std::int64_t i = 0; i < lanes * skip; i += kWidth) store(group.head + i, rectified(load(group.head + i)));
-  const Rows h = rows_of<P>(group.head, skip, skip, lanes, group.converted);
-  product<P>(plan.logits, h.data, h.bytes, plan.logits_bias, 0, group.logits, plan.classes_stride, lanes);
+  const Rows h = rows_of<typename P::ForLogits>(group.head, skip, skip, lanes, group.converted);
+  product<typename P::ForLogits>(plan.logits, h.data, h.bytes, plan.logits_bias, 0, group.logits, plan.classes_stride,
+                                 lanes);
 }
 
 // From the logits of sample t of a call to every lane's next input; results are written where `writes`.

@@ -134,8 +134,9 @@ void split_step(const DecoderPlan& plan, SplitMember& member, const float* condi
   product_of_tiles<P>(plan.head, skips, s.data, condition + plan.depth * 2 * residual, group.head);
   meet(member);
   for (std::int64_t i = 0; i < skip; i += kWidth) store(own + i, rectified(load(group.head + i)));
-  const Rows h = rows_of<P>(own, skip, skip, 1, group.converted);
-  product_of_tiles<P>(plan.logits, share_of(member, plan.classes_stride), h.data, plan.logits_bias, group.logits);
+  const Rows h = rows_of<typename P::ForLogits>(own, skip, skip, 1, group.converted);
+  product_of_tiles<typename P::ForLogits>(plan.logits, share_of(member, plan.classes_stride), h.data, plan.logits_bias,
+                                          group.logits);
   meet(member);
 }
 

@@ -16,7 +16,7 @@ MOST_THREADS = 1024
 
 @dataclass(frozen=True)
 class Engine:
-    """What `choose_engine` decided; of it, only the precision matters to the result (and the instruction set, by rounding)."""
+    """What `choose_engine` decided; only precision and instruction set touch results, and only by rounding."""
 
     device: str
     precision: Precision

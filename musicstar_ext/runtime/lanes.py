@@ -10,7 +10,8 @@ products. The code frames are gathered in groups; a group is cut at frame border
     lane 2                  ....=========~             ~ fade: past the end, blended with the next segment's start
 
 The warm-up is the decoder's receptive field, after which the zero state no longer matters: only the draws differ from
-those of one sequential lane. A group holds at most lanes x `longest` frames, so memory stays bounded.
+those of one sequential lane. Warm-up and fade were chosen by measuring seams (docs/lanes.md). A group holds at most
+lanes x `longest` frames, so memory stays bounded.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from musicstar_ext.errors import UserError
 
 LONGEST = 10.0  # seconds of one segment in a full group
 SHORTEST = 0.5  # seconds: of less, a lane would mostly warm up
-FADE = 0.020  # seconds
+FADE = 0.050  # seconds
 AUTO_SECONDS = 1.0  # `auto` gives every lane at least this much audio ...
 AUTO_LANES_PER_THREAD = 8  # ... and every thread at most this many lanes
 MOST_LANES = 4096

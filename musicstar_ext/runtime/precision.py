@@ -6,13 +6,14 @@
 | bf16 | rounded to 8 significant bits | fp32 |
 | int8 | whole numbers to +-127, with a scale per output and per activation row | int32, then fp32 |
 
-Conditioning, gates, residual and skip sums and the draw stay fp32 in all of them.
+Conditioning, residual and skip sums, the encoder's code and the draw stay fp32 in all of them; sigmoid and tanh are as
+exact as the product that follows.
 
-`auto` is the fastest one whose loss is negligible, both by measurement. Loss: nats a sample of real recordings under
-trained models (`benchmarks/precision.py`, figures in docs/precision.md): bf16 stays within 0.002 for every model. int8
-does not stay within 0.01 for narrow ones, whose sums are too short for its rounding to average out, so it has to be asked
-for. Speed: bf16 is the faster one where the processor multiplies it directly or has the registers to widen it on the way;
-with AVX2 that costs a file in lanes what the smaller weights gain, and portable vectors lose by it.
+`auto` is the fastest one whose loss is negligible, both by measurement (docs/precision.md). Loss, in nats a sample of
+real recordings under trained models: bf16 stays within 0.002; int8 does not stay within 0.01 for narrow models, whose
+sums are too short for its rounding to average out, so it has to be asked for. Speed: bf16 is the faster one where the
+processor multiplies it directly, or can widen it on the way as AVX-512 does; with AVX2 that costs the encoder and lanes
+more than the smaller weights gain, and portable vectors lose by it.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def test_lanes_are_as_many_as_told_when_there_is_enough_to_do() -> None:
 
 def test_rules_of_the_papers_decoder() -> None:
     rules = lane_rules(8, DecoderConfig(), 16_000)
-    assert rules == LaneRules(lanes=8, longest=200, shortest=10, warm_up=6, fade=320, pool=800)
+    assert rules == LaneRules(lanes=8, longest=200, shortest=10, warm_up=6, fade=800, pool=800)
     assert rules.group == 1600
     assert rules.look_ahead == 10
 
