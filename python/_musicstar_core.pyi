@@ -87,7 +87,8 @@ class Encoder:
 class Sampler:
     """The WaveNet decoder, sample by sample, for B independent lanes; its state stays between calls.
 
-    Equal inputs give equal samples whatever lanes, threads and split are. `sizes` are the fields of `DecoderConfig`. Every lane starts at sample 0 with zero state and `first_input`.
+    Equal inputs give equal samples whatever lanes, threads and split are. `sizes` are the fields of `DecoderConfig`.
+    Every lane starts at sample 0 with zero state and `first_input`.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Sampler:
         precision: str = "fp32",
         split: str = "auto",
     ) -> None:
-        """`split`: whether one lane is shared by the threads: auto (where that is measured to be faster), always, never."""
+        """`split`, whether the threads share one lane: auto (where that is measured to be faster), always, never."""
 
     def sample(
         self,

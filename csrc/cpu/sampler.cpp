@@ -61,12 +61,22 @@ class LaneSampler final : public Sampler {
   }
 
   void run(const Call& call) override {
-    const double seconds = timed_run(call);
-    // The machine has become busy since: one core goes on alone. Where the older taps of all layers are due anew,
-    // member 0 has all that it needs.
-    const bool slow = seconds > 1.2 * alone_seconds_per_sample_ * static_cast<double>(call.samples);
-    if (is_split_ && may_stop_splitting_ && call.samples >= kMeasuredSamples && slow && position_ % kRowsAhead == 0) {
-      is_split_ = false;
+    std::int64_t done = 0;
+    const std::int64_t first_frame = position_ / sizes_.pool;
+    while (is_split_ && may_stop_splitting_ && done < call.samples) {
+      Call piece = part_of_lane(call, done, std::min(kRowsAhead, call.samples - done), first_frame);
+      const double seconds = timed_run(piece);
+      done += piece.samples;
+      const double slowness = seconds / (alone_seconds_per_sample_ * static_cast<double>(piece.samples));
+      slow_pieces_ = slowness > 1.2 ? slow_pieces_ + 1 : 0;
+      // The machine has become busy since: one core goes on alone. Where the older taps of all layers are due anew,
+      // member 0 has all that it needs.
+      if ((slow_pieces_ >= 4 || slowness > 4) && position_ % kRowsAhead == 0) is_split_ = false;
+    }
+    if (done == 0) {
+      run_groups(call);
+    } else if (done < call.samples) {
+      run_groups(part_of_lane(call, done, call.samples - done, first_frame));
     }
   }
 
@@ -252,6 +262,19 @@ class LaneSampler final : public Sampler {
     return together < 0.95 * alone;
   }
 
+  // Samples done .. done + count - 1 of a call for one lane, which began in frame `first_frame`.
+  Call part_of_lane(const Call& call, std::int64_t done, std::int64_t count, std::int64_t first_frame) const {
+    Call part = call;
+    part.samples = count;
+    part.frames = frames_touched(count);
+    part.condition += (position_ / sizes_.pool - first_frame) * sizes_.condition_channels;
+    if (call.uniforms != nullptr) part.uniforms += done;
+    if (call.forced != nullptr) part.forced += done;
+    if (call.codes != nullptr) part.codes += done;
+    if (call.logits != nullptr) part.logits += done * sizes_.classes;
+    return part;
+  }
+
   double timed_run(const Call& call) {
     const auto start = std::chrono::steady_clock::now();
     run_groups(call);
@@ -327,6 +350,7 @@ class LaneSampler final : public Sampler {
   std::vector<SplitMember::Counter> counters_;
   bool is_split_ = false, may_stop_splitting_ = false;
   double alone_seconds_per_sample_ = 0.0;
+  int slow_pieces_ = 0;
   std::int64_t position_ = 0;
 };
 

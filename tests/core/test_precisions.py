@@ -97,6 +97,10 @@ def test_a_split_lane_changes_no_bit(isa, precision, kernel_size, threads):
         for begin, end in [(0, 33), (33, 34), (34, 60)]
     ]
     np.testing.assert_array_equal(np.concatenate(found, 1), expected)
+    chosen = core.Sampler(
+        sizes(config), weights, threads=threads, isa=isa, precision=precision
+    )  # and may change its mind
+    np.testing.assert_array_equal(chosen.sample(condition, uniforms), expected)
     several.reset(0.0)
     one.reset(0.0)
     codes = random_codes(60)[None]
