@@ -62,7 +62,6 @@ struct DecoderLayer {
 // The decoder's packed weights: shared by all lanes and threads.
 struct DecoderPlan {
   std::int64_t kernel_size = 0, pool = 0, classes = 0, depth = 0;
-  std::int64_t residual = 0;         // exact
   std::int64_t residual_stride = 0;  // padded
   std::int64_t skip_stride = 0, classes_stride = 0;
   const float* first_taps = nullptr;  // [kernel_size][residual_stride]

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <vector>
 
+#include "cpu/packed_decoder.h"
 #include "cpu/packing.h"
 #include "cpu/thread_team.h"
 #include "musicstar/engine.h"
@@ -29,9 +30,9 @@ class LaneSampler final : public Sampler {
         kernels_(kernels_of(isa)),
         kernel_(kernels_.in(precision)),
         format_(kernel_.format),
+        decoder_(sizes, weights, kernels_, precision),
+        plan_(decoder_.plan()),
         team_(team_size(sizes, lanes, threads, kernels_.tile, split)) {
-    pack_weights(weights, Packer(arena_, kernels_, precision), Packer(arena_, kernels_, kernel_.for_logits),
-                 Packer(arena_, kernels_, Precision::kFp32));
     const bool can_split = lanes == 1 && team_.size() > 1;
     for (int member = 0; member < team_.size(); ++member) {
       const auto [begin, end] = can_split ? ThreadTeam::Range{0, 1} : team_.share(lanes, member, 1);
@@ -54,7 +55,7 @@ class LaneSampler final : public Sampler {
       group.state().position = 0;
       std::fill_n(group.state().inputs, (sizes_.kernel_size - 1) * lanes, 0.0f);
       std::fill_n(group.state().inputs + (sizes_.kernel_size - 1) * lanes, lanes, first_input);
-      for (std::size_t l = 0; l < group.rings.size(); ++l) {
+      for (std::int64_t l = 0; l < plan_.depth; ++l) {
         std::fill_n(group.rings[l], ring_bytes(l, lanes), static_cast<char>(format_.offset));
       }
     }
@@ -99,86 +100,14 @@ class LaneSampler final : public Sampler {
     float* projected = nullptr;  // as SampleCall::condition
   };
 
-  // [first half; second half] of 2R values, each padded; the sum of two biases where two convolutions meet.
-  const float* padded_halves(const float* a, const float* b, std::int64_t half, std::int64_t stride) {
-    float* copy = arena_.floats(2 * stride);
-    for (std::int64_t i = 0; i < half; ++i) {
-      copy[i] = a[i] + b[i];
-      copy[stride + i] = a[half + i] + b[half + i];
-    }
-    return copy;
-  }
-
-  void pack_weights(const DecoderWeights& weights, const Packer& packer, const Packer& for_logits, const Packer& fp32) {
-    const std::int64_t tile = kernels_.tile;
-    const std::int64_t residual = sizes_.residual_channels, skip = sizes_.skip_channels;
-    const std::int64_t kernel_size = sizes_.kernel_size, condition = sizes_.condition_channels;
-    const std::int64_t residual_stride = round_up(residual, tile), skip_stride = round_up(skip, tile);
-    const std::int64_t classes_stride = round_up(sizes_.classes, tile);
-    plan_.kernel_size = kernel_size;
-    plan_.pool = sizes_.pool;
-    plan_.classes = sizes_.classes;
-    plan_.depth = sizes_.depth();
-    plan_.residual = residual;
-    plan_.residual_stride = residual_stride;
-    plan_.skip_stride = skip_stride;
-    plan_.classes_stride = classes_stride;
-
-    float* first_taps = arena_.floats(kernel_size * residual_stride);
-    for (std::int64_t r = 0; r < residual; ++r) {
-      for (std::int64_t k = 0; k < kernel_size; ++k) {
-        first_taps[k * residual_stride + r] = weights.first.weight[r * kernel_size + k];
-      }
-    }
-    plan_.first_taps = first_taps;
-    plan_.first_bias = arena_.copy(weights.first.bias, residual, residual_stride);
-    plan_.first_skip = packer.pack(residual, skip_stride, {{weights.first_skip.weight, skip, 0, 1, 0, 0}});
-    plan_.first_skip_bias = arena_.copy(weights.first_skip.bias, skip, skip_stride);
-
-    layers_.resize(plan_.depth);
-    taps_.resize(plan_.depth);
-    for (std::int64_t l = 0; l < plan_.depth; ++l) {
-      const auto& w = weights.layers[l];
-      for (std::int64_t k = 0; k < kernel_size; ++k) {
-        taps_[l].push_back(packer.pack(residual, 2 * residual_stride,
-                                       {{w.dilated.weight, residual, 0, kernel_size, k, 0},
-                                        {w.dilated.weight, residual, residual, kernel_size, k, residual_stride}}));
-      }
-      DecoderLayer& layer = layers_[l];
-      layer.taps = taps_[l].data();
-      layer.residual_and_skip =
-          packer.pack(residual, residual_stride + skip_stride,
-                      {{w.residual.weight, residual, 0, 1, 0, 0}, {w.skip.weight, skip, 0, 1, 0, residual_stride}});
-      float* bias = arena_.floats(residual_stride + skip_stride);
-      std::copy_n(w.residual.bias, residual, bias);
-      std::copy_n(w.skip.bias, skip, bias + residual_stride);
-      layer.residual_and_skip.bias = bias;
-      layer.dilation = dilation_of_layer(l, sizes_.layers);
-      layer.ring_rows = (kernel_size - 1) * layer.dilation;
-      conditions_.push_back(fp32.pack(condition, 2 * residual_stride,
-                                      {{w.condition.weight, residual, 0, 1, 0, 0},
-                                       {w.condition.weight, residual, residual, 1, 0, residual_stride}}));
-      condition_biases_.push_back(padded_halves(w.condition.bias, w.dilated.bias, residual, residual_stride));
-    }
-    plan_.layers = layers_.data();
-
-    plan_.head = packer.pack(skip, skip_stride, {{weights.head.weight, skip, 0, 1, 0, 0}});
-    head_condition_ = fp32.pack(condition, skip_stride, {{weights.head_condition.weight, skip, 0, 1, 0, 0}});
-    float* head_bias = arena_.floats(skip_stride);
-    for (std::int64_t s = 0; s < skip; ++s) head_bias[s] = weights.head.bias[s] + weights.head_condition.bias[s];
-    head_bias_ = head_bias;
-    plan_.logits = for_logits.pack(skip, classes_stride, {{weights.logits.weight, sizes_.classes, 0, 1, 0, 0}});
-    plan_.logits_bias = arena_.copy(weights.logits.bias, sizes_.classes, classes_stride);
-  }
-
   std::int64_t widest_row_bytes() const {
     const RowFormat& logits_format = kernels_.in(kernel_.for_logits).format;
     return std::max(format_.row_bytes(std::max(plan_.residual_stride, plan_.skip_stride)),
                     logits_format.row_bytes(plan_.skip_stride));
   }
 
-  std::int64_t ring_bytes(std::size_t l, std::int64_t lanes) const {
-    return layers_[l].ring_rows * lanes * format_.row_bytes(plan_.residual_stride);
+  std::int64_t ring_bytes(std::int64_t l, std::int64_t lanes) const {
+    return plan_.layers[l].ring_rows * lanes * format_.row_bytes(plan_.residual_stride);
   }
 
   Group make_group(std::int64_t first_lane, std::int64_t lanes) {
@@ -186,10 +115,10 @@ class LaneSampler final : public Sampler {
     group.first_lane = first_lane;
     group.state().lanes = lanes;
     group.state().inputs = arena_.floats(sizes_.kernel_size * lanes);
-    for (std::size_t l = 0; l < layers_.size(); ++l) {
+    for (std::int64_t l = 0; l < plan_.depth; ++l) {
       group.rings.push_back(arena_.bytes(ring_bytes(l, lanes)));
       std::int64_t ahead = 1;
-      while (layers_[l].dilation % (2 * ahead) == 0 && sizes_.pool % (2 * ahead) == 0 &&
+      while (plan_.layers[l].dilation % (2 * ahead) == 0 && sizes_.pool % (2 * ahead) == 0 &&
              2 * ahead * lanes <= kRowsAhead) {
         ahead *= 2;
       }
@@ -204,7 +133,7 @@ class LaneSampler final : public Sampler {
     group.state().probabilities = arena_.floats(plan_.classes_stride);
     group.state().converted = arena_.bytes(lanes * widest_row_bytes());
     group.frames = arena_.floats(lanes * sizes_.condition_channels);
-    group.projected = arena_.floats(lanes * (plan_.depth * 2 * plan_.residual_stride + plan_.skip_stride));
+    group.projected = arena_.floats(decoder_.projected_floats(lanes));
     return group;
   }
 
@@ -290,19 +219,13 @@ class LaneSampler final : public Sampler {
     position_ += call.samples;
   }
 
-  // The condition acts on a layer through a 1x1: computed once per frame, it is the start value of that layer's sums.
   void project_condition(Group& group, const Call& call, std::int64_t frame) {
     const std::int64_t lanes = group.state().lanes, channels = sizes_.condition_channels;
     for (std::int64_t b = 0; b < lanes; ++b) {
       std::copy_n(call.condition + ((group.first_lane + b) * call.frames + frame) * channels, channels,
                   group.frames + b * channels);
     }
-    float* projected = group.projected;
-    const std::int64_t stride = 2 * plan_.residual_stride;
-    for (std::int64_t l = 0; l < plan_.depth; ++l, projected += lanes * stride) {
-      kernels_.product_fp32(conditions_[l], group.frames, channels, condition_biases_[l], 0, projected, stride, lanes);
-    }
-    kernels_.product_fp32(head_condition_, group.frames, channels, head_bias_, 0, projected, plan_.skip_stride, lanes);
+    decoder_.project(group.frames, lanes, group.projected);
   }
 
   void run_group(Group& group, const Call& call) {
@@ -337,15 +260,10 @@ class LaneSampler final : public Sampler {
   const Kernels& kernels_;
   const Kernels::InPrecision& kernel_;
   RowFormat format_;
+  PackedDecoder decoder_;
+  const DecoderPlan& plan_;
   ThreadTeam team_;
   Arena arena_;
-  DecoderPlan plan_;
-  std::vector<DecoderLayer> layers_;
-  std::vector<std::vector<PackedMatrix>> taps_;
-  std::vector<PackedMatrix> conditions_;
-  std::vector<const float*> condition_biases_;
-  PackedMatrix head_condition_;
-  const float* head_bias_ = nullptr;
   std::vector<Group> groups_;
   std::vector<SplitMember::Counter> counters_;
   bool is_split_ = false, may_stop_splitting_ = false;
