@@ -18,11 +18,9 @@ Reading needs neither torch nor a numpy that knows bfloat16: 16-bit weights are 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +32,7 @@ import safetensors
 from . import models
 from ._version import __version__
 from .architecture import NetworkConfig, network_from_json, parameter_count
+from .atomic import replacing
 from .errors import CommandParser, UserError, run_command
 
 FORMAT = "musicstar_ext"
@@ -156,23 +155,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         UserError: the folder cannot be written, or the disk is full; the old file is then untouched.
     """
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
-        raise
+    with replacing(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(data)
 
 
 def _metadata(path: Path, data: bytes) -> dict[str, str]:

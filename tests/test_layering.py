@@ -18,9 +18,10 @@ PACKAGE = ROOT / "musicstar_ext"
 FOREIGN_HEADERS = re.compile(r"^(torch|ATen|c10|caffe2|pybind11|nanobind|Python\.h|numpy)\b")
 
 # What a part of the package may import from the package, besides the foundation; and whether it may import torch.
-FOUNDATION = {"_version", "errors", "architecture", "checkpoints", "models"}
+FOUNDATION = {"_version", "atomic", "errors", "architecture", "checkpoints", "models"}
 LAYERS: dict[str, set[str]] = {
     "_version": set(),
+    "atomic": set(),
     "errors": set(),
     "architecture": set(),
     "checkpoints": set(),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import soundfile
 
+from musicstar_ext.atomic import replacing
 from musicstar_ext.errors import UserError
 
 from .samples import Audio
@@ -58,26 +57,13 @@ def write_audio(path: Path, blocks: Iterable[Audio], sample_rate: int) -> None:
     """
     container, subtype = FORMATS[path.suffix.lower()]
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".musicstar-", suffix=".part")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
-    try:
-        try:
-            with soundfile.SoundFile(
+        with (
+            replacing(path) as descriptor,
+            soundfile.SoundFile(
                 descriptor, "w", sample_rate, 1, format=container, subtype=subtype, closefd=False
-            ) as file:
-                for block in blocks:
-                    file.write(block)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
-        if isinstance(error, (soundfile.SoundFileError, AssertionError)):  # soundfile asserts that all was written
-            raise UserError(f"{path}: cannot be written: {str(error) or 'the disk may be full'}") from None
-        raise
+            ) as file,
+        ):
+            for block in blocks:
+                file.write(block)
+    except (soundfile.SoundFileError, AssertionError) as error:  # soundfile asserts that all was written
+        raise UserError(f"{path}: cannot be written: {str(error) or 'the disk may be full'}") from None
