@@ -32,7 +32,7 @@ def read_clips(folder: Path, checkpoint: Checkpoint, side: str, seconds: float) 
     paths = sorted(folder.glob(f"*.{stem}.wav"))
     if not paths:
         raise UserError(f"{folder}: no clips named NNN.{stem}.wav")
-    clips = [_codes(path, checkpoint.levels[side]) for path in paths]
+    clips = [_codes(path, checkpoint.levels[checkpoint.domains[side]]) for path in paths]
     pool = checkpoint.networks["decoder"].pool
     length = min(int(seconds * SAMPLE_RATE), *map(len, clips)) // pool * pool
     return np.stack([clip[:length] for clip in clips])

@@ -32,7 +32,7 @@ from timing import Rate
 
 from musicstar_ext import checkpoints, models
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig
-from musicstar_ext.checkpoints import Checkpoint
+from musicstar_ext.checkpoints import Branch, Checkpoint
 from musicstar_ext.errors import UserError
 from musicstar_ext.runtime.encoding import encode
 from musicstar_ext.runtime.engine import choose_engine
@@ -104,10 +104,11 @@ def model_path(name: str, folder: Path) -> Path:
     path = folder / f"{name}.safetensors"
     if not path.exists():
         weights = {"encoder": random_weights(encoder), "decoder": random_weights(decoder)}
-        levels = {"source": -20.0, "target": -20.0}
         domains = {"source": "strings-piano", "target": "clarinet-vibraphone"}
+        branches = (Branch(*domains.values()),)
+        levels = dict.fromkeys(domains.values(), -20.0)
         networks: dict[str, NetworkConfig] = {"encoder": encoder, "decoder": decoder}
-        checkpoints.save(Checkpoint("mixture-supervised", networks, weights, domains, levels), path)
+        checkpoints.save(Checkpoint("mixture-supervised", networks, weights, domains, branches, levels), path)
     return path
 
 

@@ -9,7 +9,8 @@ A checkpoint holds any number of named networks. Tensor `encoder.layers.3.dilate
 | `method` | the method of the paper's Table 1 that trained it, e.g. `mixture-supervised` |
 | `networks` | JSON: {network name: architecture config with its `type`} |
 | `domains` | JSON: {"source": "strings-piano", "target": "clarinet-vibraphone"} |
-| `levels` | JSON: {"source": dBFS, "target": dBFS}, the mean level of the training audio |
+| `branches` | JSON: how the networks translate, a list of {"source": track, "target": track, "encoder", "decoder"} |
+| `levels` | JSON: {track: dBFS}, the mean level of the training audio of every source and target track |
 | `sample_rate`, `step`, `package_version` | numbers as text, and the version that wrote it |
 | `training` | JSON: what produced it (data, losses, hours); free-form, for people and cards |
 
@@ -18,6 +19,7 @@ Reading needs neither torch nor a numpy that knows bfloat16: 16-bit weights are 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -43,6 +45,22 @@ STORED_TYPES = ("float32", "bfloat16")
 Tensors = dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Branch:
+    """One path through a checkpoint's networks: a track is encoded, and decoded as another; outputs are summed.
+
+    Attributes:
+        source: the track that is heard: a domain's mixture, or one of its stems.
+        target: the track that is played: a mixture, or a stem (the sum of all branches is then the mixture).
+        encoder, decoder: names of networks; branches that hear one track with one encoder share its code.
+    """
+
+    source: str
+    target: str
+    encoder: str = "encoder"
+    decoder: str = "decoder"
+
+
 @dataclass
 class Checkpoint:
     """Networks with their weights (float32 numpy arrays) and what is known about them."""
@@ -51,6 +69,7 @@ class Checkpoint:
     networks: dict[str, NetworkConfig]
     weights: dict[str, Tensors]
     domains: dict[str, str]
+    branches: tuple[Branch, ...]
     levels: dict[str, float]
     sample_rate: int = 16_000
     step: int = 0
@@ -86,6 +105,7 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], dtype: str = "flo
         "method": checkpoint.method,
         "networks": json.dumps({name: config.to_json() for name, config in checkpoint.networks.items()}),
         "domains": json.dumps(checkpoint.domains),
+        "branches": json.dumps([dataclasses.asdict(branch) for branch in checkpoint.branches]),
         "levels": json.dumps(checkpoint.levels),
         "sample_rate": str(checkpoint.sample_rate),
         "step": str(checkpoint.step),
@@ -128,6 +148,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             networks=networks,
             weights={},
             domains={key: str(value) for key, value in _json_object(metadata, "domains").items()},
+            branches=_branches(metadata, networks),
             levels={key: float(value) for key, value in _json_object(metadata, "levels").items()},
             sample_rate=int(metadata["sample_rate"]),
             step=int(metadata["step"]),
@@ -177,6 +198,24 @@ def _json_object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{key} is not a JSON object")
     return value
+
+
+def _branches(metadata: Mapping[str, str], networks: Mapping[str, NetworkConfig]) -> tuple[Branch, ...]:
+    """Read `branches`; every network that they name must be there, and be of the right type."""
+    described = json.loads(metadata["branches"])
+    if not isinstance(described, list):
+        raise ValueError("branches is not a JSON list")
+    keys = {field.name for field in dataclasses.fields(Branch)}
+    for entry in described:
+        if not isinstance(entry, dict) or entry.keys() != keys or not all(isinstance(v, str) for v in entry.values()):
+            raise ValueError(f"a branch must name {', '.join(sorted(keys))}")
+        for role in ("encoder", "decoder"):
+            network = networks.get(entry[role])
+            if network is None or network.type_name != role:
+                raise UserError(
+                    f"the branch to {entry['target']!r} needs the {role} {entry[role]!r}, which is not there"
+                )
+    return tuple(Branch(**entry) for entry in described)
 
 
 def _check_weights(network: str, config: NetworkConfig, weights: Mapping[str, np.ndarray]) -> None:
@@ -261,6 +300,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "method": checkpoint.method,
         "domains": checkpoint.domains,
+        "branches": [dataclasses.asdict(branch) for branch in checkpoint.branches],
         "levels": checkpoint.levels,
         "sample_rate": checkpoint.sample_rate,
         "networks": {

@@ -12,7 +12,7 @@ from random_networks import random_weights
 
 from musicstar_ext import checkpoints
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig
-from musicstar_ext.checkpoints import Checkpoint
+from musicstar_ext.checkpoints import Branch, Checkpoint
 
 RATE = 16_000
 
@@ -29,7 +29,8 @@ def tiny_checkpoint() -> Checkpoint:
         networks={"encoder": encoder, "decoder": decoder},
         weights={"encoder": random_weights(encoder), "decoder": random_weights(decoder)},
         domains={"source": "strings-piano", "target": "clarinet-vibraphone"},
-        levels={"source": -20.0, "target": -22.0},
+        branches=(Branch("strings-piano", "clarinet-vibraphone"),),
+        levels={"strings-piano": -20.0, "clarinet-vibraphone": -22.0},
         step=7,
         training={"data": "random numbers", "losses": {"first": 5.5, "last": 5.5}},
     )

@@ -39,7 +39,12 @@ def test_a_checkpoint_that_does_not_fit_its_config_is_not_saved(tiny_checkpoint:
     weights = {network: dict(tensors) for network, tensors in tiny_checkpoint.weights.items()}
     weights["decoder"]["head.bias"] = np.full(8, np.nan, np.float32)
     broken = Checkpoint(
-        "mixture-supervised", tiny_checkpoint.networks, weights, tiny_checkpoint.domains, tiny_checkpoint.levels
+        "mixture-supervised",
+        tiny_checkpoint.networks,
+        weights,
+        tiny_checkpoint.domains,
+        tiny_checkpoint.branches,
+        tiny_checkpoint.levels,
     )
     with pytest.raises(UserError, match=r"decoder\.head\.bias holds values that are not finite"):
         checkpoints.save(broken, path)

@@ -200,12 +200,15 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder": (lambda path: (path.unlink(), path.mkdir()), "Is a directory"),
     "of another program": (lambda path: rewrite_header(path, "format", "pt"), "not a checkpoint of musicstar_ext"),
     "format version": (lambda path: rewrite_header(path, "format_version", "99"), "checkpoint format 99"),
-    "no networks": (lambda path: rewrite_header(path, "networks", "{}"), "missing or unknown"),
+    "no networks": (lambda path: rewrite_header(path, "networks", "{}"), "needs the encoder"),
     "damaged networks": (lambda path: rewrite_header(path, "networks", "[1"), "header is damaged"),
     "unknown network": (lambda path: rewrite_header(path, "networks", '{"a": {"type": "gan"}}'), "unknown type"),
     "damaged step": (lambda path: rewrite_header(path, "step", "many"), "header is damaged"),
     "rate": (lambda path: rewrite_header(path, "sample_rate", "8000"), "8000 Hz"),
-    "levels": (lambda path: rewrite_header(path, "levels", '{"source": NaN, "target": -20}'), "source level"),
+    "levels": (
+        lambda path: rewrite_header(path, "levels", '{"strings-piano": NaN, "clarinet-vibraphone": -20}'),
+        "source level",
+    ),
 }
 
 

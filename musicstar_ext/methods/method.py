@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from musicstar_ext.checkpoints import Branch
 from musicstar_ext.nn import Network
 
 from .recipe import Recipe
@@ -21,38 +22,61 @@ class Method(nn.Module, ABC):
     Attributes:
         name: as in Table 1, lower case with hyphens; also the command's METHOD.
         config_type: its `Recipe`, with the sizes of its networks; the defaults are the paper's.
+        requires: {field of the config that names a checkpoint: the method that makes it}. Where such a field is empty,
+            the command trains that method first.
+        crops_are: mu-law "codes", uint8 [B, T], or "audio", float32 [B, channels, T] with full scale at 1.
+        full_rate: whether it is trained on the set's full-rate copy, where it has one.
+        unit: of the loss.
         domains: {"source": domain, "target": domain}.
-        tracks: what is cropped from the set for each step.
+        tracks: everything that it crops from the set.
+        augmented_tracks: those of `tracks` of which it wants a pitch-shifted twin as well, as `"<track> augmented"`.
         frame_samples: crops are whole multiples of this.
     """
 
     name: ClassVar[str]
     config_type: ClassVar[type[Recipe]]
+    requires: ClassVar[dict[str, str]] = {}
+    crops_are: ClassVar[Literal["codes", "audio"]] = "codes"
+    full_rate: ClassVar[bool] = False
+    unit: ClassVar[str] = "nats"
     domains: dict[str, str]
     tracks: tuple[str, ...]
+    augmented_tracks: tuple[str, ...] = ()
     frame_samples: int
 
     @abstractmethod
-    def __init__(self, config: Any, domains: Mapping[str, object]) -> None:
+    def __init__(self, config: Any, domains: Mapping[str, list[str]]) -> None:
         """Build the networks.
 
         Args:
             config: a `config_type`.
-            domains: those of the training set, in its order.
+            domains: {domain: its stems} of the training set, in its order; stems at the same position correspond.
 
         Raises:
-            UserError: the set lacks a domain that the method needs.
+            UserError: the set lacks a domain that the method needs, or a checkpoint that it builds on does not fit.
         """
         super().__init__()
 
     @abstractmethod
     def initialise(self, code_counts: Mapping[str, NDArray[np.int64]]) -> None:
-        """The start of the weights, given how often each code occurs in each of the `tracks`: [256]."""
+        """Start the weights, given how often each code occurs in each of the `tracks` ([256]; none for audio)."""
+
+    def tracks_at(self, step: int) -> tuple[str, ...]:
+        """The tracks that a training step needs: `tracks`, or fewer where steps take turns."""
+        return self.tracks
 
     @abstractmethod
     def loss(self, crops: Mapping[str, Tensor]) -> Tensor:
-        """The loss in nats a sample; `crops` holds codes [B, T] of each of the `tracks`."""
+        """What a training step minimises, a scalar; `crops` holds the same span of each track of `tracks_at`."""
+
+    def validation_loss(self, crops: Mapping[str, Tensor]) -> Tensor:
+        """What held-out crops of all `tracks` are judged by, a scalar in `unit`; the best checkpoint has the lowest."""
+        return self.loss(crops)
 
     @abstractmethod
     def networks(self) -> dict[str, Network]:
         """The networks of a checkpoint, which `translate` runs."""
+
+    @abstractmethod
+    def branches(self) -> tuple[Branch, ...]:
+        """How a checkpoint's networks translate."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig
+from musicstar_ext.checkpoints import Branch
 from musicstar_ext.errors import UserError
 from musicstar_ext.nn import Network, WaveNetDecoder, build_encoder
 from musicstar_ext.nn.initialisation import preserve_variance, start_from_histogram
@@ -57,7 +58,7 @@ class MixtureSupervised(Method):
     name = "mixture-supervised"
     config_type = MixtureSupervisedConfig
 
-    def __init__(self, config: MixtureSupervisedConfig, domains: Mapping[str, object]) -> None:
+    def __init__(self, config: MixtureSupervisedConfig, domains: Mapping[str, list[str]]) -> None:
         super().__init__(config, domains)
         source = config.source or next((name for name in domains if name != config.target), "")
         target = config.target or next((name for name in domains if name != source), "")
@@ -85,3 +86,6 @@ class MixtureSupervised(Method):
 
     def networks(self) -> dict[str, Network]:
         return {"encoder": self.encoder, "decoder": self.decoder}
+
+    def branches(self) -> tuple[Branch, ...]:
+        return (Branch(self.domains["source"], self.domains["target"]),)

@@ -70,7 +70,7 @@ def translate_file(
     if not samples:
         raise UserError(f"{source.path}: is shorter than one sample at {rate} Hz")
     count = choose_lanes(lanes, samples / rate, translator.engine.threads)
-    before = input_gain(level, translator.checkpoint.levels["source"]) if normalize == "auto" else 1.0
+    before = input_gain(level, translator.level("source")) if normalize == "auto" else 1.0
     make_folder(target.parent)
     if normalize == "auto" and not math.isfinite(level):
         write_audio(target, _silence(samples), rate)

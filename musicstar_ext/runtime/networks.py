@@ -86,10 +86,10 @@ def networks_of(checkpoint: Checkpoint, engine: Engine) -> Networks:
         raise UserError(f"the decoder has {decoder.classes} classes, translating 8-bit codes needs 256")
     if checkpoint.sample_rate != SAMPLE_RATE:
         raise UserError(f"the model's sample rate is {checkpoint.sample_rate} Hz, this version runs {SAMPLE_RATE} Hz")
-    for domain in ("source", "target"):
-        level = checkpoint.levels.get(domain)
+    for role, track in (("source", checkpoint.branches[0].source), ("target", checkpoint.branches[0].target)):
+        level = checkpoint.levels.get(track)
         if level is None or not math.isfinite(level) or not -120 <= level <= 20:
-            raise UserError(f"the model's {domain} level is {level}, expected a level in dBFS")
+            raise UserError(f"the model's {role} level is {level}, expected a level in dBFS")
     return Networks(encoder, decoder, checkpoint.weights["encoder"], checkpoint.weights["decoder"], engine)
 
 

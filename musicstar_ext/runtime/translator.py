@@ -104,7 +104,7 @@ class Translator:
         level = gated_level_dbfs(audio)
         if not math.isfinite(level):
             return np.zeros(len(audio), np.float32)
-        gain = input_gain(level, self.checkpoint.levels["source"])
+        gain = input_gain(level, self.level("source"))
         output = _joined(self.decode([audio], gain, seed, temperature, lanes, progress))
         return output * np.float32(output_gain(gated_level_dbfs(output), level, float(np.abs(output).max())))
 
@@ -143,11 +143,15 @@ class Translator:
         if level is not None:
             if not math.isfinite(level):
                 raise UserError(f"level must be a number of dBFS, not {level!r}")
-            before = input_gain(level, self.checkpoint.levels["source"])
-            after = input_gain(self.checkpoint.levels["target"], level)
+            before = input_gain(level, self.level("source"))
+            after = input_gain(self.level("target"), level)
         audio = resample(_mono_blocks(blocks), sample_rate, SAMPLE_RATE)
         decoded = self.decode(audio, before, seed, temperature, lanes)
         return decoded if after == 1.0 else (np.clip(block * np.float32(after), -1, 1) for block in decoded)
+
+    def level(self, role: str) -> float:
+        """Gated level in dBFS of the audio of a domain, "source" or "target", that the model was trained on."""
+        return self.checkpoint.levels[self.checkpoint.domains[role]]
 
     def decode(
         self,

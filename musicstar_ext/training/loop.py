@@ -189,12 +189,18 @@ class Training:
 
     def _checkpoint(self) -> Checkpoint:
         networks = self.model.networks()
+        branches = self.model.branches()
+        heard_and_played = {
+            *self.model.domains.values(),
+            *(track for branch in branches for track in (branch.source, branch.target)),
+        }
         return Checkpoint(
             method=self.model.name,
             networks={name: network.config for name, network in networks.items()},
             weights={name: to_checkpoint_weights(network) for name, network in networks.items()},
             domains=self.model.domains,
-            levels={role: self._prepared.levels[domain] for role, domain in self.model.domains.items()},
+            branches=branches,
+            levels={track: self._prepared.levels[track] for track in heard_and_played},
             sample_rate=self._prepared.sample_rate,
             step=self.step,
             training=self._provenance(),

@@ -13,7 +13,7 @@ import pytest
 from random_networks import random_weights
 
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig
-from musicstar_ext.checkpoints import Checkpoint
+from musicstar_ext.checkpoints import Branch, Checkpoint
 from musicstar_ext.runtime.engine import choose_engine
 from musicstar_ext.runtime.networks import Networks
 from musicstar_ext.runtime.translator import Translator
@@ -27,7 +27,8 @@ def translator_of(encoder: EncoderConfig, decoder: DecoderConfig) -> Translator:
         networks={"encoder": encoder, "decoder": decoder},
         weights={"encoder": random_weights(encoder), "decoder": random_weights(decoder)},
         domains={"source": "strings-piano", "target": "clarinet-vibraphone"},
-        levels={"source": -20.0, "target": -20.0},
+        branches=(Branch("strings-piano", "clarinet-vibraphone"),),
+        levels={"strings-piano": -20.0, "clarinet-vibraphone": -20.0},
     )
     return Translator(checkpoint, choose_engine(threads=1))
 

@@ -208,8 +208,8 @@ def test_checkpoints_that_this_version_cannot_translate_with(tiny_checkpoint: Ch
             "classes",
         ),
         (edited(tiny_checkpoint, sample_rate=44_100), "44100 Hz"),
-        (edited(tiny_checkpoint, levels={"source": -20.0}), "target level"),
-        (edited(tiny_checkpoint, levels={"source": float("nan"), "target": -20.0}), "source level"),
+        (edited(tiny_checkpoint, levels={"strings-piano": -20.0}), "target level"),
+        (edited(tiny_checkpoint, levels={"strings-piano": float("nan"), "clarinet-vibraphone": -20.0}), "source level"),
     ]
     for checkpoint, message in cases:
         with pytest.raises(UserError, match=message):

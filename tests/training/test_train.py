@@ -83,7 +83,7 @@ def test_a_run_learns_and_leaves_a_model_for_the_core(tiny_set, tiny_settings, t
     best = checkpoints.load(folder / "best.safetensors")
     assert best.method == "mixture-supervised"
     assert best.domains == {"source": "bright", "target": "dark"}
-    assert best.levels == {"source": -13.5, "target": -14.5}
+    assert best.levels == {"bright": -13.5, "dark": -14.5}
     assert best.step in {int(row[0]) for row in rows if row[2] != "nan"}
     validations = [float(row[2]) for row in rows if row[2] != "nan"]
     assert best.training["losses"]["best_validation"] == pytest.approx(min(validations), abs=1e-4)
@@ -162,7 +162,7 @@ def test_the_other_direction(tiny_set, tiny_settings, tmp_path):
     assert run(tiny_set, tmp_path / "run", *tiny_settings, "steps=1", "source=dark", "target=bright") == 0
     checkpoint = checkpoints.load(tmp_path / "run" / "latest.safetensors")
     assert checkpoint.domains == {"source": "dark", "target": "bright"}
-    assert checkpoint.levels == {"source": -14.5, "target": -13.5}
+    assert checkpoint.levels == {"bright": -13.5, "dark": -14.5}
 
 
 def test_max_minutes_ends_a_run(tiny_set, tiny_settings, tmp_path):
