@@ -39,6 +39,8 @@ class _NetworkConfig:
                     raise UserError(
                         f"{self.type_name}: kind must be one of {', '.join(get_args(EncoderKind))}, not {value!r}"
                     )
+            elif field.name == "sources":  # names, which their config checks
+                continue
             elif not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_SIZE:
                 raise UserError(f"{self.type_name}: {field.name} must be a positive integer, not {value!r}")
         if getattr(self, "layers", 1) > 20:
@@ -147,8 +149,111 @@ class DecoderConfig(_NetworkConfig):
         return shapes
 
 
-NetworkConfig = EncoderConfig | DecoderConfig
-_CONFIGS: dict[str, type[EncoderConfig] | type[DecoderConfig]] = {"encoder": EncoderConfig, "decoder": DecoderConfig}
+@dataclass(frozen=True)
+class SeparatorSizes(_NetworkConfig):
+    """The sizes of a waveform Demucs (Defossez et al., arXiv:1911.13254); the defaults are those of its 2019 code.
+
+    `depth` layers down and up again, the first of `channels`, each next `growth` times as wide, convolutions of
+    `kernel_size` and `stride`, between them a bidirectional LSTM of `lstm_layers`. The audio is oversampled before and
+    reduced after, `oversampling` 1 (not at all) or 2 times.
+    """
+
+    type_name: ClassVar[str] = "demucs"
+
+    channels: int = 64
+    growth: int = 2
+    depth: int = 6
+    kernel_size: int = 8
+    stride: int = 4
+    lstm_layers: int = 2
+    oversampling: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field, most in (("depth", 20), ("lstm_layers", 20), ("oversampling", 2)):
+            if getattr(self, field) > most:
+                raise UserError(f"{self.type_name}: {field} must be at most {most}, not {getattr(self, field)}")
+        if self.kernel_size < self.stride:
+            raise UserError(f"{self.type_name}: kernel_size must be at least the stride, {self.stride}")
+        if max(self.widths) > LARGEST_SIZE:
+            raise UserError(f"{self.type_name}: channels x growth^(depth - 1) must be at most {LARGEST_SIZE}")
+        if self.valid_length(1) > LARGEST_SIZE:
+            raise UserError(f"{self.type_name}: kernel_size and stride^depth must span at most {LARGEST_SIZE} samples")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of every layer, from the outermost to the innermost."""
+        return tuple(self.channels * self.growth**layer for layer in range(self.depth))
+
+    def valid_length(self, samples: int) -> int:
+        """The shortest input of at least `samples` of which no convolution leaves a rest; others are padded to it."""
+        length = samples * self.oversampling
+        for _ in range(self.depth):
+            length = max(1, -(-(length - self.kernel_size) // self.stride) + 1)
+        for _ in range(self.depth):
+            length = (length - 1) * self.stride + self.kernel_size
+        return -(-length // self.oversampling)
+
+    def longest_valid_length(self, samples: int) -> int:
+        """The longest input of at most `samples` that needs no padding; `samples` itself where there is none."""
+        period = self.stride**self.depth // self.oversampling
+        for candidate in (self.valid_length(samples), self.valid_length(max(1, samples - period))):
+            if candidate <= samples:
+                return candidate
+        return samples
+
+
+@dataclass(frozen=True)
+class SeparatorConfig(SeparatorSizes):
+    """A Demucs that splits `audio_channels` of audio at `sample_rate` hertz into the stems named by `sources`."""
+
+    sources: tuple[str, ...] = ()
+    audio_channels: int = 2
+    sample_rate: int = 44_100
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sources, (tuple, list)) or not all(isinstance(name, str) for name in self.sources):
+            raise UserError(f"{self.type_name}: sources must be a list of names, not {self.sources!r:.60}")
+        object.__setattr__(self, "sources", tuple(self.sources))  # JSON has lists only
+        if not 1 <= len(self.sources) <= 100 or len(set(self.sources)) < len(self.sources):
+            raise UserError(f"{self.type_name}: sources must be 1 to 100 different names, not {self.sources!r:.60}")
+        super().__post_init__()
+        if self.audio_channels > 2:
+            raise UserError(f"{self.type_name}: audio_channels must be 1 or 2, not {self.audio_channels}")
+
+    def tensor_shapes(self) -> Shapes:
+        """Names and shapes of the `demucs` package's own class: a checkpoint's tensors are its state."""
+        k = self.kernel_size
+        shapes: Shapes = {}
+        inputs, outputs = self.audio_channels, len(self.sources) * self.audio_channels
+        for layer, c in enumerate(self.widths):
+            up = f"decoder.{self.depth - 1 - layer}"  # the decoder counts from the innermost layer
+            shapes[f"encoder.{layer}.0.weight"] = (c, inputs, k)
+            shapes[f"encoder.{layer}.0.bias"] = (c,)
+            shapes[f"encoder.{layer}.3.weight"] = (2 * c, c, 1)
+            shapes[f"encoder.{layer}.3.bias"] = (2 * c,)
+            shapes[f"{up}.0.weight"] = (2 * c, c, 3)
+            shapes[f"{up}.0.bias"] = (2 * c,)
+            shapes[f"{up}.3.weight"] = (c, outputs, k)
+            shapes[f"{up}.3.bias"] = (outputs,)
+            inputs = outputs = c
+        hidden = self.widths[-1]
+        for layer in range(self.lstm_layers):
+            for direction in ("", "_reverse"):
+                name = f"l{layer}{direction}"
+                shapes[f"lstm.lstm.weight_ih_{name}"] = (4 * hidden, 2 * hidden if layer else hidden)
+                shapes[f"lstm.lstm.weight_hh_{name}"] = (4 * hidden, hidden)
+                shapes[f"lstm.lstm.bias_ih_{name}"] = (4 * hidden,)
+                shapes[f"lstm.lstm.bias_hh_{name}"] = (4 * hidden,)
+        shapes["lstm.linear.weight"] = (hidden, 2 * hidden)
+        shapes["lstm.linear.bias"] = (hidden,)
+        return shapes
+
+
+NetworkConfig = EncoderConfig | DecoderConfig | SeparatorConfig
+_CONFIGS: dict[str, type[EncoderConfig] | type[DecoderConfig] | type[SeparatorConfig]] = {
+    config.type_name: config for config in (EncoderConfig, DecoderConfig, SeparatorConfig)
+}
 
 
 def network_from_json(name: str, description: Any) -> NetworkConfig:

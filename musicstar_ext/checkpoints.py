@@ -19,6 +19,7 @@ Reading needs neither torch nor a numpy that knows bfloat16: 16-bit weights are 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
@@ -261,21 +262,86 @@ def _run(arguments: Sequence[str] | None) -> None:
     show.add_argument("checkpoint", metavar="PATH|NAME", help="a .safetensors file, or a shipped model's name")
     show.add_argument("--json", action="store_true", help="print one JSON object")
     show.set_defaults(run=lambda options: _show(options.checkpoint, options.json))
-    convert = commands.add_parser("convert", help="write a checkpoint again, its weights stored otherwise")
-    convert.add_argument("checkpoint", metavar="PATH|NAME", help="a .safetensors file, or a shipped model's name")
-    convert.add_argument("output", metavar="OUT", type=Path, help="the .safetensors file to write")
-    convert.add_argument("--dtype", choices=STORED_TYPES, default="float32", help="bfloat16 is half as large")
-    convert.set_defaults(run=lambda options: _convert(options.checkpoint, options.output, options.dtype))
+    convert = commands.add_parser(
+        "convert",
+        help="write a checkpoint again, its weights stored otherwise; or import published ones",
+        description="Write a checkpoint again, its weights stored otherwise. Or import checkpoints of the published "
+        "Music-STAR and music-translation code (.pth, with args.pth beside them), each of whose decoders becomes a "
+        "branch: --source strings,piano --target clarinet,vibraphone for models that hear stems, --source "
+        "strings-piano --target clarinet-vibraphone for one that hears a mixture.",
+    )
+    add = convert.add_argument
+    add("inputs", nargs="+", metavar="IN", help="a .safetensors file or a shipped model's name; or published files")
+    add("output", metavar="OUT", type=Path, help="the .safetensors file to write")
+    add("--dtype", choices=STORED_TYPES, default="float32", help="bfloat16 is half as large")
+    imports = convert.add_argument_group("published files only")
+    add = imports.add_argument
+    add("--source", "--sources", metavar="A[,B]", type=_names, help="what is heard: a recording, or a stem per decoder")
+    add("--target", "--targets", metavar="A[,B]", type=_names, help="what each decoder plays, in the files' order")
+    add(
+        "--source-level", metavar="DBFS[,..]", type=_numbers, help="of its training audio (-14); --source-level=-20,-18"
+    )
+    add("--target-level", metavar="DBFS[,..]", type=_numbers, help="the same for what is played (-14)")
+    add("--encoders", metavar="PATH[,..]", type=_names, help="take the encoders from these files instead")
+    add("--encoder-layers", metavar="N", type=int, help="in a block, where no args.pth says so")
+    add("--decoder-layers", metavar="N", type=int, help="the same for decoders; with both, args.pth is not read")
+    add("--method", metavar="NAME", help="of the paper's Table 1 (judged by the networks)")
+    convert.set_defaults(run=_convert)
     options = parser.parse_args(arguments)
     options.run(options)
 
 
-def _convert(checkpoint: str, output: Path, dtype: str) -> None:
+_IMPORT_OPTIONS = (
+    "source", "target", "source_level", "target_level", "encoders", "encoder_layers", "decoder_layers", "method",
+)  # fmt: skip
+
+
+def _convert(options: argparse.Namespace) -> None:
+    output: Path = options.output
     if output.is_dir():
         raise UserError(f"{output}: is a folder")
     if output.suffix != models.SUFFIX:
         raise UserError(f"{output}: a checkpoint's name ends in {models.SUFFIX}")
-    save(load(models.find(checkpoint)), output, dtype)
+    given = [f"--{name.replace('_', '-')}" for name in _IMPORT_OPTIONS if getattr(options, name) is not None]
+    ours = [text for text in options.inputs if text in models.names() or Path(text).suffix == models.SUFFIX]
+    if ours or not any(Path(text).exists() for text in options.inputs):
+        if len(options.inputs) > 1:
+            raise UserError(f"{options.inputs[0]}: checkpoints of this package are converted one by one")
+        if given:
+            raise UserError(f"{given[0]} is for published files, and {options.inputs[0]} is not one")
+        save(load(models.find(options.inputs[0])), output, options.dtype)
+    else:
+        save(_import(options), output, options.dtype)
+
+
+def _import(options: argparse.Namespace) -> Checkpoint:
+    from .published import DEFAULT_LEVEL, Wanted, import_checkpoints
+
+    for option in ("source", "target"):
+        if getattr(options, option) is None:
+            raise UserError(f"--{option} is needed: a published file does not say what its model hears and plays")
+    wanted = Wanted(
+        sources=options.source,
+        targets=options.target,
+        source_levels=options.source_level or [DEFAULT_LEVEL],
+        target_levels=options.target_level or [DEFAULT_LEVEL],
+        encoders=[Path(text) for text in options.encoders or []],
+        encoder_layers=options.encoder_layers,
+        decoder_layers=options.decoder_layers,
+        method=options.method or "",
+    )
+    return import_checkpoints([Path(text) for text in options.inputs], wanted)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers of dBFS, not {text!r}") from None
 
 
 def _show(checkpoint: str, as_json: bool) -> None:
@@ -291,6 +357,10 @@ def _show(checkpoint: str, as_json: bool) -> None:
             for name, entry in value.items():
                 text = ", ".join(f"{k} {v}" for k, v in entry.items()) if isinstance(entry, dict) else entry
                 print(f"  {name}: {text}")
+        elif key == "branches":
+            print("branches:")
+            for branch in value:
+                print(f"  {branch['source']} -> {branch['target']}: {branch['encoder']}, {branch['decoder']}")
         else:
             print(f"{key}: {value}")
 

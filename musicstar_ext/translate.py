@@ -14,13 +14,14 @@ from . import models
 from .errors import CommandParser, UserError, report_error, run_command
 
 if TYPE_CHECKING:
+    from .checkpoints import Branch
     from .runtime import Translator
     from .runtime.files import FileReport
     from .runtime.jobs import Job
 
 NAME = "musicstar_ext.translate"
 OUTPUT_HELP = (
-    "for one input file: a file (.wav, .flac or .ogg); for several, a folder or a pattern: "
+    "for one input file, or with --stems: a file (.wav, .flac or .ogg); for several, a folder or a pattern: "
     "a folder, with one .wav for each input, under its name"
 )
 
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="IN", help="an audio file, a folder, or a quoted pattern such as 'takes/*.wav'")
+    add("--stems", metavar="A,B", help="what the IN files are, in their order: stems of one recording")
     add("-o", "--output", required=True, metavar="OUT|DIR", help=OUTPUT_HELP)
     add("--model", default=models.DEFAULT, metavar="NAME|PATH", help="shipped, or a .safetensors file (%(default)s)")
     add("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where it runs (%(default)s)")
@@ -56,14 +58,25 @@ def build_parser() -> argparse.ArgumentParser:
 def _run(arguments: Sequence[str] | None) -> int:
     options = build_parser().parse_args(arguments)
     from .runtime import load
-    from .runtime.jobs import plan_jobs
+    from .runtime.jobs import plan_jobs, plan_stems
     from .runtime.options import check_options
 
     check_options(options.seed, options.temperature, options.lanes, options.normalize)
-    jobs = plan_jobs(options.inputs, options.output)
+    if options.stems is None:
+        jobs = plan_jobs(options.inputs, options.output)
+    else:
+        jobs = [plan_stems(options.inputs, options.stems.split(","), options.output)]
     if options.plot is not None:
         _check_plot(options.plot, jobs)
     translator = load(options.model, options.device, options.precision, options.threads)
+    try:
+        if options.stems is None:
+            translator.networks.check_hears_mixture()
+        else:
+            translator.networks.check_stems(jobs[0].stems)
+    except UserError as error:
+        raise UserError(f"{options.model}: {error}") from None
+    branches = translator.networks.branches_of(jobs[0].stems) if options.stems else translator.branches
     reports, failures = [], []
     for job in jobs:
         try:
@@ -76,7 +89,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if not options.json:
             print(_line(report), flush=True)
     if options.json and reports:
-        print(json.dumps(_summary(translator, reports, failures), indent=2))
+        print(json.dumps(_summary(translator, branches, reports, failures), indent=2))
     return 2 if failures else 0
 
 
@@ -85,10 +98,10 @@ def _translate(translator: Translator, job: Job, options: argparse.Namespace) ->
 
     from .runtime.files import translate_file
 
-    seconds = job.source.frames / job.source.rate
+    seconds = max(file.frames / file.rate for file in job.files)
     with tqdm(
         total=seconds,
-        desc=job.source.path.name,
+        desc=" + ".join(file.path.name for file in job.files),
         bar_format="{desc}: {percentage:3.0f}% |{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}{postfix}]",
         leave=False,
         disable=True if options.json else None,  # None: silent unless stderr is a terminal
@@ -111,16 +124,13 @@ def _translate(translator: Translator, job: Job, options: argparse.Namespace) ->
             progress=None if bar.disable else advance,
         )
     if options.plot is not None:
+        from .runtime.audio_reading import AudioFile
         from .runtime.spectrogram_plot import plot_spectrograms
 
         domains = translator.checkpoint.domains
-        plot_spectrograms(
-            {
-                f"{job.source.path.name} ({domains.get('source', 'input')})": job.source.path,
-                f"{job.target.name} ({domains.get('target', 'output')})": job.target,
-            },
-            options.plot,
-        )
+        heard = {domains["source"]: job.source} if isinstance(job.source, AudioFile) else job.source
+        pictured = {f"{file.path.name} ({track})": file.path for track, file in heard.items()}
+        plot_spectrograms({**pictured, f"{job.target.name} ({domains['target']})": job.target}, options.plot)
     return report
 
 
@@ -131,7 +141,7 @@ def _check_plot(picture: Path, jobs: list[Job]) -> None:
     if len(jobs) > 1:
         raise UserError(f"--plot draws one recording, and there are {len(jobs)}")
     check_plot(picture)
-    if picture.resolve() in (jobs[0].source.path.resolve(), jobs[0].target.resolve()):
+    if picture.resolve() in (jobs[0].target.resolve(), *(file.path.resolve() for file in jobs[0].files)):
         raise UserError(f"{picture}: the picture is also the input or the output")
     check_writable(picture)
 
@@ -141,10 +151,15 @@ def _line(report: FileReport) -> str:
         f"{report.output}: {report.seconds:.2f} s in {report.wall_seconds:.2f} s, "
         f"{report.real_time_factor:.2f} x real time, lanes {report.lanes}"
     )
+    line += "".join(
+        f", {stem} ends {seconds:.2f} s early" for stem, seconds in report.padded_seconds.items() if seconds
+    )
     return line.encode(errors="replace").decode()  # a name need not be valid text
 
 
-def _summary(translator: Translator, reports: list[FileReport], failures: list[str]) -> dict[str, Any]:
+def _summary(
+    translator: Translator, branches: Sequence[Branch], reports: list[FileReport], failures: list[str]
+) -> dict[str, Any]:
     engine = translator.engine
     seconds = sum(report.seconds for report in reports)
     wall = sum(report.wall_seconds for report in reports)
@@ -160,6 +175,7 @@ def _summary(translator: Translator, reports: list[FileReport], failures: list[s
         "lanes": max((report.lanes for report in reports), default=0),
         "threads": engine.threads,
         "model": translator.name,
+        "branches": [{"source": branch.source, "target": branch.target} for branch in branches],
         "files": [{**dataclasses.asdict(report), "real_time_factor": report.real_time_factor} for report in reports],
         "failures": failures,
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from branch_models import STEMS, checkpoint_of
 
 from musicstar_ext import UserError, checkpoints, models
 from musicstar_ext.checkpoints import Checkpoint, main
@@ -63,7 +64,7 @@ def test_show(tiny_model: Path, tiny_checkpoint: Checkpoint, capsys: pytest.Capt
     for part in (
         str(tiny_model),
         "mixture-supervised",
-        "clarinet-vibraphone",
+        "  strings-piano -> clarinet-vibraphone: encoder, decoder\n",
         "channels 8",
         "step: 7",
         "random numbers",
@@ -92,6 +93,17 @@ def test_show_refuses_in_one_line(arguments: list[str], message: str, capsys: py
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_checkpoints_of_several_branches_and_of_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for branches in (STEMS, ()):
+        checkpoint = checkpoint_of(branches)
+        checkpoints.save(checkpoint, path)
+        loaded = checkpoints.load(path)
+        assert loaded.branches == branches
+        assert loaded.levels == checkpoint.levels
+        assert loaded.networks == checkpoint.networks
 
 
 def test_shipped_models_are_found_by_name() -> None:

@@ -203,6 +203,21 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no networks": (lambda path: rewrite_header(path, "networks", "{}"), "needs the encoder"),
     "damaged networks": (lambda path: rewrite_header(path, "networks", "[1"), "header is damaged"),
     "unknown network": (lambda path: rewrite_header(path, "networks", '{"a": {"type": "gan"}}'), "unknown type"),
+    "no branches": (lambda path: rewrite_header(path, "branches", "[]"), "translates nothing: no branches"),
+    "damaged branches": (lambda path: rewrite_header(path, "branches", '{"source": "a"}'), "header is damaged"),
+    "half a branch": (lambda path: rewrite_header(path, "branches", '[{"source": "a"}]'), "header is damaged"),
+    "a branch of numbers": (lambda path: rewrite_header(path, "branches", "[1]"), "header is damaged"),
+    "a branch of an unknown encoder": (
+        lambda path: rewrite_header(
+            path, "branches", '[{"source": "a", "target": "b", "encoder": "ears", "decoder": "decoder"}]'
+        ),
+        "needs the encoder 'ears', which is not there",
+    ),
+    "no domains": (lambda path: rewrite_header(path, "domains", "{}"), "which domain it hears"),
+    "a branch that hears a stem": (
+        lambda path: rewrite_header(path, "domains", '{"source": "a", "target": "b"}'),
+        "translates stems, each recorded by itself: name what the inputs are with --stems strings-piano",
+    ),
     "damaged step": (lambda path: rewrite_header(path, "step", "many"), "header is damaged"),
     "rate": (lambda path: rewrite_header(path, "sample_rate", "8000"), "8000 Hz"),
     "levels": (

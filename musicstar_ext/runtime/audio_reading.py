@@ -53,10 +53,25 @@ def open_audio(path: Path) -> AudioFile:
 
 
 def read_mono(audio: AudioFile) -> Iterator[Audio]:
-    """All samples, down-mixed, in float32 blocks of at most `BLOCK`.
+    """All samples, down-mixed, in [n] float32 blocks of at most `BLOCK`.
 
     Raises:
         UserError: damaged or truncated audio, or a sample that is NaN or infinite.
+    """
+    position = 0
+    for block in read_blocks(audio):
+        try:
+            yield mono(block, first=position)
+        except UserError as error:
+            raise UserError(f"{audio.path}: {error}") from None
+        position += len(block)
+
+
+def read_blocks(audio: AudioFile) -> Iterator[Audio]:
+    """All samples of all channels, unchecked, in [n, channels] float32 blocks of at most `BLOCK`.
+
+    Raises:
+        UserError: damaged or truncated audio.
     """
     position = 0
     with _open(audio.path) as file:
@@ -69,10 +84,7 @@ def read_mono(audio: AudioFile) -> Iterator[Audio]:
                 ) from None
             if not len(block):
                 break
-            try:
-                yield mono(block, first=position)
-            except UserError as error:
-                raise UserError(f"{audio.path}: {error}") from None
+            yield block
             position += len(block)
     # An MP3's length may be an estimate; any other format knows.
     enough = 0.95 * audio.frames if audio.format == "MP3" else audio.frames

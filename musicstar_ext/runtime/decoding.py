@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .core import core
 from .encoding import Frames
 from .lanes import LaneRules, Segment, plan_group
-from .networks import Networks
+from .networks import DecoderNetwork
 from .samples import Audio
 
 Codes = NDArray[np.uint8]
@@ -29,14 +29,17 @@ class Decoder:
     """Decodes one recording; holds the settings, while the samplers' state lives in each run.
 
     Args:
-        networks: the decoder and the engine.
+        network: the decoder and the engine.
         seed: of the uniform numbers, 0 <= seed < 2^64.
         temperature: of the draws; 0 takes the most likely code.
         progress: told the number of samples of each piece of work done, in all the number of samples decoded and kept.
     """
 
-    def __init__(self, networks: Networks, seed: int, temperature: float, progress: Progress) -> None:
-        self.networks = networks
+    def __init__(
+        self, network: DecoderNetwork, seed: int, temperature: float, progress: Callable[[float], None]
+    ) -> None:
+        self.network = network
+        self.pool = network.config.pool
         self.seed = seed
         self.temperature = temperature
         self.progress = progress
@@ -46,10 +49,10 @@ class Decoder:
 
         Shape: blocks of [F, C] -> blocks of [pool].
         """
-        sampler = self.networks.sampler(1)
+        sampler = self.network.sampler(1)
         for frames in blocks:
             for frame in frames:
-                codes = self._draw(sampler, frame[None], [0], self.networks.pool)
+                codes = self._draw(sampler, frame[None], [0], self.pool)
                 self.progress(codes.shape[1])
                 yield core.mu_law_decode(codes[0])
 
@@ -89,14 +92,14 @@ class Decoder:
 
         Lanes that are done before the longest one idle on with their last frame; what they draw is dropped.
         """
-        pool = self.networks.pool
+        pool = self.pool
         steps = [segment.steps(pool) for segment in segments]
         longest = max(steps)
         first = np.array([segment.first for segment in segments]) - origin
         last = first + np.array([-(-count // pool) for count in steps]) - 1
         numbers = [segment.number for segment in segments]
         kept = sum(segment.stop - segment.start for segment in segments) * pool
-        sampler = self.networks.sampler(len(segments))
+        sampler = self.network.sampler(len(segments))
         codes = np.empty((len(segments), longest), np.uint8)
         for position in range(0, longest, pool):
             count = min(pool, longest - position)
@@ -110,7 +113,7 @@ class Decoder:
         position = sampler.position
         uniforms = np.stack([core.philox_uniforms(self.seed, number, position, count) for number in numbers])
         frame = np.ascontiguousarray(condition[:, None, :])
-        call = max(SHORTEST_CALL, CALL * self.networks.engine.threads // len(numbers))
+        call = max(SHORTEST_CALL, CALL * self.network.engine.threads // len(numbers))
         drawn = [
             sampler.sample(frame, np.ascontiguousarray(uniforms[:, start : start + call]), self.temperature)
             for start in range(0, count, call)

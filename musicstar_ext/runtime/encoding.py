@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .core import core
-from .networks import Networks
+from .networks import EncoderNetwork
 from .samples import Audio, reblock
 
 Frames = NDArray[np.float32]  # [F, C]
@@ -16,13 +16,13 @@ Frames = NDArray[np.float32]  # [F, C]
 BLOCK = 800  # samples a call into the core: short, so that Ctrl-C acts at once
 
 
-def encode(blocks: Iterable[Audio], networks: Networks, progress: Callable[[int], None]) -> Iterator[Frames]:
-    """Encode [n] float32 blocks into [F, C] code frames, one for every `networks.pool` samples.
+def encode(blocks: Iterable[Audio], network: EncoderNetwork, progress: Callable[[float], None]) -> Iterator[Frames]:
+    """Encode [n] float32 blocks into [F, C] code frames, one for every `pool` samples.
 
     The end is padded with silence to a whole frame. The frames do not depend on how the audio was cut into blocks.
     `progress` is told the number of samples of each call.
     """
-    encoder = networks.encoder()
+    encoder = network.encoder()
     count = 0
     for block in reblock(blocks, BLOCK):
         count += len(block)
@@ -30,7 +30,7 @@ def encode(blocks: Iterable[Audio], networks: Networks, progress: Callable[[int]
         progress(len(block))
         if len(frames):
             yield frames
-    padding = -count % networks.pool
+    padding = -count % network.config.pool
     for start in range(0, padding, BLOCK):
         frames = encoder.push(core.mu_law_encode(np.zeros(min(BLOCK, padding - start), np.float32)))
         if len(frames):

@@ -1,17 +1,18 @@
-"""Translating one file into another, in memory that does not grow with its length.
+"""Translating files into a file, in memory that does not grow with their length.
 
 1. read: measure the level and the length, and find out that the whole file is sound;
-2. read again: translate into an unnamed temporary file, in float32, measuring its level and peak;
-3. scale that to the input's level, write it beside the output, and rename.
+   (a model with a separator then takes the recording apart, into unnamed temporary files;)
+2. read again: translate into an unnamed temporary file, in float32, measuring its level;
+3. read that to find its peak, scale it, write it beside the output, and rename.
 """
 
 from __future__ import annotations
 
-import math
+import contextlib
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -19,28 +20,34 @@ import numpy as np
 
 from musicstar_ext.errors import UserError
 
-from .audio_reading import AudioFile, read_mono
+from .audio_reading import AudioFile, read_blocks, read_mono
 from .audio_writing import make_folder, write_audio
-from .gain import input_gain, output_gain
+from .decoding import Progress
+from .in_step import in_step
 from .lanes import Lanes, choose_lanes
 from .level import LevelMeter
+from .rendering import FileStore, Normalize, Recording, Settings, render
 from .resampling import resample
 from .samples import Audio
-from .translator import Normalize, Progress, Translator
+from .translator import SEPARATION_SHARE, Translator, after_separation
 
 BLOCK = 65_536  # samples
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """What was done: `seconds` of audio in `wall_seconds`, decoded in `lanes` lanes."""
+    """What was done: `seconds` of audio in `wall_seconds`, decoded in `lanes` lanes.
 
-    input: str
+    `input` is a file, or {stem: file}; `padded_seconds` is the silence after each stem that ends before the longest.
+    """
+
+    input: str | dict[str, str]
     output: str
     seconds: float
     samples: int
     wall_seconds: float
     lanes: int
+    padded_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def real_time_factor(self) -> float:
@@ -50,7 +57,7 @@ class FileReport:
 
 def translate_file(
     translator: Translator,
-    source: AudioFile,
+    source: AudioFile | Mapping[str, AudioFile],
     target: Path,
     *,
     seed: int = 0,
@@ -59,57 +66,85 @@ def translate_file(
     normalize: Normalize = "auto",
     progress: Progress | None = None,
 ) -> FileReport:
-    """Translate `source` into a new file `target` (and make its folder); arguments as in `Translator.translate`.
+    """Translate a recording, or stems of one, into a new file `target` (and make its folder).
+
+    Args:
+        source: one file, as `Translator.translate` takes it; or {stem: file}, as `Translator.translate_stems` does.
+        (others): as in `Translator.translate`.
 
     Raises:
-        UserError: the input turns out to be bad, or the output cannot be written. `target` is then as it was before.
+        UserError: the input turns out to be bad or is not what the model hears, or the output cannot be written.
+            `target` is then as it was before.
     """
     begin = time.perf_counter()
-    rate = translator.sample_rate
-    level, samples, _ = _measure(resample(read_mono(source), source.rate, rate))
-    if not samples:
-        raise UserError(f"{source.path}: is shorter than one sample at {rate} Hz")
-    count = choose_lanes(lanes, samples / rate, translator.engine.threads)
-    before = input_gain(level, translator.level("source")) if normalize == "auto" else 1.0
-    make_folder(target.parent)
-    if normalize == "auto" and not math.isfinite(level):
-        write_audio(target, _silence(samples), rate)
+    networks, rate = translator.networks, translator.sample_rate
+    if isinstance(source, AudioFile):
+        networks.check_hears_mixture()
+        files = {networks.source: source}
     else:
-        audio = resample(read_mono(source), source.rate, rate)
-        decoded = translator.decode(audio, before, seed, temperature, count, progress)
-        try:
-            with tempfile.TemporaryFile(dir=target.parent) as kept:
-                decoded_level, _, peak = _measure(_keep(decoded, kept))
-                after = output_gain(decoded_level, level, peak) if normalize == "auto" else 1.0
-                write_audio(target, _kept(kept, after), rate)
-        except OSError as error:
-            raise UserError(f"{target}: cannot be written: {error.strerror or error}") from None
+        networks.check_stems(source)
+        files = dict(source)
+    recordings = {track: _measured(_reader(file, rate), file.path, rate) for track, file in files.items()}
+    samples = max(recording.samples for recording in recordings.values())
+    settings = Settings(seed, temperature, choose_lanes(lanes, samples / rate, translator.engine.threads), normalize)
+    make_folder(target.parent)
+    try:
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, AudioFile) and networks.separates:
+                gain = translator.separator_gain(recordings[networks.source].level, normalize)
+                kept_stems = {
+                    stem: stack.enter_context(tempfile.TemporaryFile(dir=target.parent)) for stem in networks.stems
+                }
+                recordings = _separated(translator, source, gain, kept_stems, progress)
+                progress = after_separation(progress)
+            kept = stack.enter_context(tempfile.TemporaryFile(dir=target.parent))
+            write_audio(target, render(networks, recordings, settings, FileStore(kept), progress), rate)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror or error}") from None
     wall = time.perf_counter() - begin
-    return FileReport(str(source.path), str(target), samples / rate, samples, wall, count)
+    if isinstance(source, AudioFile):
+        return FileReport(str(source.path), str(target), samples / rate, samples, wall, settings.lanes)
+    padded = {stem: (samples - recording.samples) / rate for stem, recording in recordings.items()}
+    paths = {stem: str(file.path) for stem, file in source.items()}
+    return FileReport(paths, str(target), samples / rate, samples, wall, settings.lanes, padded)
 
 
-def _measure(blocks: Iterable[Audio]) -> tuple[float, int, float]:
-    """Gated level (dBFS), number of samples, and peak."""
-    meter, count, peak = LevelMeter(), 0, 0.0
-    for block in blocks:
+def _reader(file: AudioFile, rate: int) -> Callable[[], Iterator[Audio]]:
+    return lambda: resample(read_mono(file), file.rate, rate)
+
+
+def _measured(blocks: Callable[[], Iterable[Audio]], path: Path, rate: int) -> Recording:
+    """A file of which the level and the number of samples are known, and that all of it is sound."""
+    meter, samples = LevelMeter(), 0
+    for block in blocks():
         meter.update(block)
-        count += len(block)
-        peak = max(peak, float(np.abs(block).max(initial=0.0)))
-    return meter.dbfs, count, peak
+        samples += len(block)
+    if not samples:
+        raise UserError(f"{path}: is shorter than one sample at {rate} Hz")
+    return Recording(blocks, meter.dbfs, samples)
 
 
-def _keep(blocks: Iterable[Audio], file: IO[bytes]) -> Iterator[Audio]:
-    for block in blocks:
-        file.write(block.tobytes())
-        yield block
+def _separated(
+    translator: Translator, source: AudioFile, gain: float, files: Mapping[str, IO[bytes]], progress: Progress | None
+) -> dict[str, Recording]:
+    """Take a recording apart into float32 files, one a stem."""
+    meters = {stem: LevelMeter() for stem in files}
+    samples = 0
+    for spans in in_step(translator.separator.separate(read_blocks(source), source.rate, gain)):
+        for stem, audio in spans.items():
+            meters[stem].update(audio)
+            files[stem].write(audio.tobytes())
+        span = len(next(iter(spans.values())))
+        samples += span
+        if progress is not None:
+            progress(SEPARATION_SHARE * span / translator.sample_rate)
+    return {stem: Recording(_kept(file), meters[stem].dbfs, samples, gain) for stem, file in files.items()}
 
 
-def _kept(file: IO[bytes], gain: float) -> Iterator[Audio]:
-    file.seek(0)
-    while data := file.read(BLOCK * 4):
-        yield np.frombuffer(data, np.float32) * np.float32(gain)
+def _kept(file: IO[bytes]) -> Callable[[], Iterator[Audio]]:
+    def read() -> Iterator[Audio]:
+        file.seek(0)
+        while data := file.read(BLOCK * 4):
+            yield np.frombuffer(data, np.float32)
 
-
-def _silence(samples: int) -> Iterator[Audio]:
-    for start in range(0, samples, BLOCK):
-        yield np.zeros(min(BLOCK, samples - start), np.float32)
+    return read

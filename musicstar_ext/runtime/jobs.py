@@ -22,10 +22,20 @@ OUTPUT_SUFFIX = ".wav"
 
 @dataclass(frozen=True)
 class Job:
-    """One recording and the file that its translation becomes."""
+    """One recording, whole or as {stem: file}, and the file that its translation becomes."""
 
-    source: AudioFile
+    source: AudioFile | dict[str, AudioFile]
     target: Path
+
+    @property
+    def files(self) -> list[AudioFile]:
+        """All that are read."""
+        return [self.source] if isinstance(self.source, AudioFile) else list(self.source.values())
+
+    @property
+    def stems(self) -> list[str]:
+        """What the files are; nothing for a whole recording."""
+        return [] if isinstance(self.source, AudioFile) else list(self.source)
 
 
 def plan_jobs(inputs: Sequence[str], output: str) -> list[Job]:
@@ -56,6 +66,33 @@ def plan_jobs(inputs: Sequence[str], output: str) -> list[Job]:
         else:
             _check_can_be_made(target.parent)
     return [Job(source, target) for source, target in zip(sources, targets, strict=True)]
+
+
+def plan_stems(inputs: Sequence[str], stems: Sequence[str], output: str) -> Job:
+    """Find the stems of one recording: `inputs` are files, `stems` says what each of them is.
+
+    Raises:
+        UserError: not as many files as stems, a name that is empty or there twice, a file that is missing, not audio,
+            or given for two stems; an output that is a folder or itself an input.
+    """
+    names = [stem.strip() for stem in stems]
+    for name in names:
+        if not name or names.count(name) > 1:
+            raise UserError(f"--stems names {'no stem' if not name else f'{name!r} twice'} in {','.join(stems)!r}")
+    if len(inputs) != len(names):
+        raise UserError(f"--stems names {len(names)} stems ({', '.join(names)}), and there are {len(inputs)} inputs")
+    files = dict(zip(names, [open_audio(Path(text)) for text in inputs], strict=True))
+    places = [os.path.realpath(text) for text in inputs]
+    for text, place in zip(inputs, places, strict=True):
+        if places.count(place) > 1:
+            raise UserError(f"{text}: is given for two stems")
+    target = Path(output)
+    if output.endswith(("/", os.sep)) or target.is_dir():
+        raise UserError(f"{output}: stems become one file, not a folder")
+    if os.path.realpath(target) in places:
+        raise UserError(f"{target}: the output is also an input")
+    check_target(target)
+    return Job(files, target)
 
 
 def _expand(text: str) -> list[Path]:

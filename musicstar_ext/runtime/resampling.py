@@ -29,16 +29,16 @@ def resampled_length(samples: int, source_rate: float, target_rate: int) -> int:
     return round(samples * target_rate / source_rate)
 
 
-def resample(blocks: Iterable[Audio], source_rate: float, target_rate: int) -> Iterator[Audio]:
+def resample(blocks: Iterable[Audio], source_rate: float, target_rate: int, channels: int = 0) -> Iterator[Audio]:
     """Resample a stream of [n] float32 blocks with soxr (high quality), in bounded memory.
 
-    All blocks together hold `resampled_length` samples. They are the same however the input was cut: soxr is fed in
-    blocks of one size.
+    With `channels` the blocks are [n, channels]. All blocks together hold `resampled_length` samples. They are the same
+    however the input was cut: soxr is fed in blocks of one size.
     """
     if source_rate == target_rate:
         yield from blocks
         return
-    stream = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32")
+    stream = soxr.ResampleStream(source_rate, target_rate, channels or 1, dtype="float32")
     consumed = produced = 0
     for block in reblock(blocks, BLOCK):
         consumed += len(block)
@@ -46,8 +46,8 @@ def resample(blocks: Iterable[Audio], source_rate: float, target_rate: int) -> I
         produced += len(out)
         if len(out):
             yield out
-    tail = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+    tail = stream.resample_chunk(np.zeros((0, channels) if channels else 0, np.float32), last=True)
     missing = max(0, resampled_length(consumed, source_rate, target_rate) - produced)
     tail = tail[:missing]  # soxr's own rounding may be one sample off
     if missing:
-        yield np.pad(tail, (0, missing - len(tail)))
+        yield np.pad(tail, [(0, missing - len(tail)), *[(0, 0)] * (tail.ndim - 1)])

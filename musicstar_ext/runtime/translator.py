@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from musicstar_ext import checkpoints, models
-from musicstar_ext.checkpoints import Checkpoint
+from musicstar_ext.checkpoints import Branch, Checkpoint
 from musicstar_ext.errors import UserError
 
-from .decoding import Decoder
-from .encoding import encode
+from .decoding import Progress
 from .engine import Engine, choose_engine
-from .gain import input_gain, output_gain
-from .lanes import Lanes, choose_lanes, lane_rules
+from .gain import input_gain
+from .in_step import in_step
+from .lanes import Lanes, choose_lanes
 from .level import gated_level_dbfs
 from .networks import SAMPLE_RATE, networks_of
 from .options import check_options
+from .pipeline import decode
+from .rendering import MemoryStore, Normalize, Recording, Settings, render
 from .resampling import check_rate, resample
-from .samples import Audio, mono
+from .samples import Audio, mono, summed
+from .separating import StemSeparator
 
-Normalize = Literal["auto", "off"]
-Progress = Callable[[float], None]
+SEPARATION_SHARE = 0.1  # of the progress: taking stems out of a recording is quick beside playing them
 
 
 def load(name_or_path: str | Path, device: str = "auto", precision: str = "auto", threads: int = 0) -> Translator:
@@ -62,7 +64,26 @@ class Translator:
         self.checkpoint = checkpoint
         self.engine = engine or choose_engine()
         self.name = name
-        self._networks = networks_of(checkpoint, self.engine)
+        self.networks = networks_of(checkpoint, self.engine)
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """Which track is played as which; their translations are summed."""
+        return self.networks.branches
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """What `translate_stems` takes; empty for a model that hears whole recordings only."""
+        return self.networks.stems
+
+    @cached_property
+    def separator(self) -> StemSeparator:
+        """What takes the stems out of a recording, for a model that holds one; loaded (with torch) when first needed.
+
+        Raises:
+            UserError: torch or demucs is missing, or the separator does not fit the branches.
+        """
+        return StemSeparator(self.checkpoint, self.stems, self.engine)
 
     def translate(
         self,
@@ -77,6 +98,8 @@ class Translator:
     ) -> Audio:
         """Translate a whole recording.
 
+        A model with a separator takes it apart first and translates the stems as they come out, each at its level.
+
         Args:
             samples: [N] or [N, channels]; floats with full scale at 1, or integers of any width.
             sample_rate: of `samples`, in hertz.
@@ -85,28 +108,68 @@ class Translator:
             lanes: how many segments are decoded at once; 1 is the exact sequential decoding; "auto" chooses by duration
                 and threads (so a result that must not depend on the machine needs a number).
             normalize: "auto" brings the input to the level that the model was trained at, and the output back to the
-                input's; "off" leaves samples as they are.
+                input's; "off" leaves samples as they are (the sum of several branches may then pass full scale).
             progress: told the seconds of audio of every piece of work done; in all, the recording's duration.
 
         Shape: [round(N * 16000 / sample_rate)] float32 at 16 kHz: the input's duration.
 
         Raises:
-            UserError: an argument out of range, no samples, or a sample that is NaN or infinite.
+            UserError: an argument out of range, no samples, a sample that is NaN or infinite, or a model that hears
+                stems only.
         """
         check_rate(sample_rate)
         check_options(seed, temperature, lanes, normalize)
+        self.networks.check_hears_mixture()
         audio = _joined(resample([mono(samples)], sample_rate, SAMPLE_RATE))
         if not len(audio):
             raise UserError("there are no samples to translate")
-        lanes = choose_lanes(lanes, len(audio) / SAMPLE_RATE, self.engine.threads)
-        if normalize == "off":
-            return _joined(self.decode([audio], 1.0, seed, temperature, lanes, progress))
-        level = gated_level_dbfs(audio)
-        if not math.isfinite(level):
-            return np.zeros(len(audio), np.float32)
-        gain = input_gain(level, self.level("source"))
-        output = _joined(self.decode([audio], gain, seed, temperature, lanes, progress))
-        return output * np.float32(output_gain(gated_level_dbfs(output), level, float(np.abs(output).max())))
+        recordings = {self.networks.source: Recording.of(audio)}
+        if self.networks.separates:
+            gain = self.separator_gain(gated_level_dbfs(audio), normalize)
+            recordings = self._separated(samples, sample_rate, gain)
+            if progress is not None:
+                progress(SEPARATION_SHARE * len(audio) / SAMPLE_RATE)
+            progress = after_separation(progress)
+        return self._render(recordings, seed, temperature, lanes, normalize, progress)
+
+    def translate_stems(
+        self,
+        stems: Mapping[str, ArrayLike],
+        sample_rate: float,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        lanes: Lanes = "auto",
+        normalize: Normalize = "auto",
+        progress: Progress | None = None,
+    ) -> Audio:
+        """Translate stems of one recording, and sum what becomes of them.
+
+        Args:
+            stems: {name: [N] or [N, channels]}, all or some of the model's `stems`; one alone gives its translation.
+                They start together; where one ends early, silence follows.
+            normalize: "auto" brings every stem to the level that the model was trained at, and its translation back to
+                the stem's: the balance is kept. All are lowered alike where the sum would pass full scale.
+            (others): as in `translate`.
+
+        Shape: [round(N * 16000 / sample_rate)] float32 at 16 kHz, N that of the longest stem.
+
+        Raises:
+            UserError: as `translate`; or a stem that the model does not hear (a model may hear none).
+        """
+        check_rate(sample_rate)
+        check_options(seed, temperature, lanes, normalize)
+        self.networks.check_stems(stems)
+        recordings = {}
+        for stem, samples in stems.items():
+            try:
+                audio = _joined(resample([mono(samples)], sample_rate, SAMPLE_RATE))
+            except UserError as error:
+                raise UserError(f"stem {stem!r}: {error}") from None
+            if not len(audio):
+                raise UserError(f"stem {stem!r}: there are no samples to translate")
+            recordings[stem] = Recording.of(audio)
+        return self._render(recordings, seed, temperature, lanes, normalize, progress)
 
     def stream(
         self,
@@ -138,55 +201,50 @@ class Translator:
         """
         check_rate(sample_rate)
         check_options(seed, temperature, lanes, "off")
+        networks = self.networks
+        networks.check_hears_mixture()
         lanes = choose_lanes(lanes, None, self.engine.threads)
         before, after = 1.0, 1.0
         if level is not None:
             if not math.isfinite(level):
                 raise UserError(f"level must be a number of dBFS, not {level!r}")
-            before = input_gain(level, self.level("source"))
-            after = input_gain(self.level("target"), level)
-        audio = resample(_mono_blocks(blocks), sample_rate, SAMPLE_RATE)
-        decoded = self.decode(audio, before, seed, temperature, lanes)
+            before = input_gain(level, networks.levels[networks.source])
+            after = input_gain(networks.output_level(), level)
+        if networks.separates:
+            tracks = self.separator.separate(blocks, sample_rate, before)
+            gains = dict.fromkeys(tracks, 1.0)
+        else:
+            tracks = {networks.source: resample(_mono_blocks(blocks), sample_rate, SAMPLE_RATE)}
+            gains = {networks.source: before}
+        spans = decode(networks, tracks, gains, seed, temperature, lanes)
+        decoded = (summed(list(together.values())) for together in spans)
         return decoded if after == 1.0 else (np.clip(block * np.float32(after), -1, 1) for block in decoded)
 
-    def level(self, role: str) -> float:
-        """Gated level in dBFS of the audio of a domain, "source" or "target", that the model was trained on."""
-        return self.checkpoint.levels[self.checkpoint.domains[role]]
+    def separator_gain(self, level: float, normalize: Normalize) -> float:
+        """What a recording of a gated level is multiplied with before it is taken apart: the separator's level."""
+        return input_gain(level, self.networks.levels[self.networks.source]) if normalize == "auto" else 1.0
 
-    def decode(
+    def _separated(self, samples: ArrayLike, sample_rate: float, gain: float) -> dict[str, Recording]:
+        pieces = list(in_step(self.separator.separate([samples], sample_rate, gain)))
+        return {stem: Recording.of(_joined(piece[stem] for piece in pieces), gain) for stem in self.stems}
+
+    def _render(
         self,
-        audio: Iterable[Audio],
-        gain: float,
+        recordings: Mapping[str, Recording],
         seed: int,
         temperature: float,
-        lanes: int,
-        progress: Progress | None = None,
-    ) -> Iterator[Audio]:
-        """The pipeline itself, for callers that prepare audio on their own: 16 kHz blocks -> as many samples in blocks.
+        lanes: Lanes,
+        normalize: Normalize,
+        progress: Progress | None,
+    ) -> Audio:
+        seconds = max(recording.samples for recording in recordings.values()) / SAMPLE_RATE
+        settings = Settings(seed, temperature, choose_lanes(lanes, seconds, self.engine.threads), normalize)
+        return _joined(render(self.networks, recordings, settings, MemoryStore(), progress))
 
-        gain -> mu-law -> encoder -> sampler (sequential for one lane) -> mu-law decoded, at the model's own level.
-        """
-        report = progress or (lambda seconds: None)
-        networks = self._networks
-        share = networks.encoder_share
-        taken = given = 0
 
-        def prepared() -> Iterator[Audio]:
-            nonlocal taken
-            for block in audio:
-                taken += len(block)
-                yield block * np.float32(gain)
-
-        frames = encode(prepared(), networks, lambda samples: report(samples * share / SAMPLE_RATE))
-        decoder = Decoder(networks, seed, temperature, lambda samples: report(samples * (1 - share) / SAMPLE_RATE))
-        if lanes == 1:
-            decoded = decoder.sequential(frames)
-        else:
-            decoded = decoder.in_lanes(frames, lane_rules(lanes, networks.decoder_config, SAMPLE_RATE))
-        for block in decoded:
-            kept = block[: taken - given]  # the last frame was padded
-            given += len(kept)
-            yield kept
+def after_separation(progress: Progress | None) -> Progress | None:
+    """Progress of what follows once the recording is taken apart."""
+    return None if progress is None else lambda seconds: progress((1 - SEPARATION_SHARE) * seconds)
 
 
 def _mono_blocks(blocks: Iterable[ArrayLike]) -> Iterator[Audio]:

@@ -15,7 +15,7 @@ from random_networks import random_weights
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig
 from musicstar_ext.checkpoints import Branch, Checkpoint
 from musicstar_ext.runtime.engine import choose_engine
-from musicstar_ext.runtime.networks import Networks
+from musicstar_ext.runtime.networks import DecoderNetwork, EncoderNetwork
 from musicstar_ext.runtime.translator import Translator
 
 PRESSED_AFTER = 0.05  # seconds into the phase under test
@@ -74,24 +74,24 @@ def expect_a_quick_end(translator: Translator, ctrl_c: CtrlC, seconds: float, la
 
 
 def test_while_encoding(full_size_encoder: Translator, ctrl_c: CtrlC, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = Networks.encoder
+    make = EncoderNetwork.encoder
 
-    def make_and_press(networks: Networks) -> object:
-        encoder = make(networks)
+    def make_and_press(network: EncoderNetwork) -> object:
+        encoder = make(network)
         ctrl_c.start()
         return encoder
 
-    monkeypatch.setattr(Networks, "encoder", make_and_press)
+    monkeypatch.setattr(EncoderNetwork, "encoder", make_and_press)
     expect_a_quick_end(full_size_encoder, ctrl_c, seconds=10.0, lanes=1)
 
 
 def test_at_the_end_of_encoding(full_size_encoder: Translator, ctrl_c: CtrlC, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for the samples ahead is computed in one call: the encoder itself looks for signals there."""
-    make = Networks.encoder
+    make = EncoderNetwork.encoder
 
     class PressingAtTheEnd:
-        def __init__(self, networks: Networks) -> None:
-            self.encoder = make(networks)
+        def __init__(self, network: EncoderNetwork) -> None:
+            self.encoder = make(network)
 
         def push(self, codes: np.ndarray) -> np.ndarray:
             return self.encoder.push(codes)
@@ -100,7 +100,7 @@ def test_at_the_end_of_encoding(full_size_encoder: Translator, ctrl_c: CtrlC, mo
             ctrl_c.start()
             return self.encoder.finish()
 
-    monkeypatch.setattr(Networks, "encoder", lambda networks: PressingAtTheEnd(networks))
+    monkeypatch.setattr(EncoderNetwork, "encoder", lambda network: PressingAtTheEnd(network))
     expect_a_quick_end(full_size_encoder, ctrl_c, seconds=1.0, lanes=1)
 
 
@@ -108,13 +108,13 @@ def test_at_the_end_of_encoding(full_size_encoder: Translator, ctrl_c: CtrlC, mo
 def test_while_decoding(
     full_size_decoder: Translator, ctrl_c: CtrlC, monkeypatch: pytest.MonkeyPatch, lanes: int
 ) -> None:
-    make = Networks.sampler
+    make = DecoderNetwork.sampler
 
-    def make_and_press(networks: Networks, count: int) -> object:
+    def make_and_press(network: DecoderNetwork, count: int) -> object:
         assert count == lanes
-        sampler = make(networks, count)
+        sampler = make(network, count)
         ctrl_c.start()
         return sampler
 
-    monkeypatch.setattr(Networks, "sampler", make_and_press)
+    monkeypatch.setattr(DecoderNetwork, "sampler", make_and_press)
     expect_a_quick_end(full_size_decoder, ctrl_c, seconds=10.0, lanes=lanes)

@@ -199,7 +199,10 @@ def edited(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
 def test_checkpoints_that_this_version_cannot_translate_with(tiny_checkpoint: Checkpoint) -> None:
     networks = tiny_checkpoint.networks
     cases = [
-        (edited(tiny_checkpoint, networks={"encoder": networks["encoder"]}), "cannot translate with method"),
+        (edited(tiny_checkpoint, networks={"encoder": networks["encoder"]}), "needs the network 'decoder'"),
+        (edited(tiny_checkpoint, branches=()), "translates nothing"),
+        (edited(tiny_checkpoint, branches=tiny_checkpoint.branches * 2), "two branches translate"),
+        (edited(tiny_checkpoint, domains={"source": "strings-piano"}), "which it plays"),
         (edited(tiny_checkpoint, networks={"encoder": networks["decoder"], "decoder": networks["encoder"]}), "types"),
         (edited(tiny_checkpoint, networks={**networks, "encoder": EncoderConfig(code_channels=5)}), "5 channels"),
         (edited(tiny_checkpoint, networks={**networks, "encoder": EncoderConfig(code_channels=4)}), "800 samples"),
@@ -208,8 +211,11 @@ def test_checkpoints_that_this_version_cannot_translate_with(tiny_checkpoint: Ch
             "classes",
         ),
         (edited(tiny_checkpoint, sample_rate=44_100), "44100 Hz"),
-        (edited(tiny_checkpoint, levels={"strings-piano": -20.0}), "target level"),
-        (edited(tiny_checkpoint, levels={"strings-piano": float("nan"), "clarinet-vibraphone": -20.0}), "source level"),
+        (edited(tiny_checkpoint, levels={"strings-piano": -20.0}), "target level of"),
+        (
+            edited(tiny_checkpoint, levels={"strings-piano": float("nan"), "clarinet-vibraphone": -20.0}),
+            "source level of",
+        ),
     ]
     for checkpoint, message in cases:
         with pytest.raises(UserError, match=message):

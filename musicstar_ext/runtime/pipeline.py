@@ -1,0 +1,97 @@
+"""The way from 16 kHz recordings to 16 kHz translations, through all branches of a model at once.
+
+    recording -> gain -> mu-law -> encoder -> code frames -> sampler -> mu-law decoded     (one branch)
+
+Branches that hear one recording with one encoder share its frames. The branches of a recording are summed; they run in
+step, so that recordings of any length take bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from musicstar_ext.checkpoints import Branch
+
+from .decoding import Decoder, Progress
+from .encoding import encode
+from .in_step import copies, in_step
+from .lanes import lane_rules
+from .networks import SAMPLE_RATE, Networks, work
+from .samples import Audio, summed
+
+
+def decode(
+    networks: Networks,
+    recordings: Mapping[str, Iterable[Audio]],
+    gains: Mapping[str, float],
+    seed: int,
+    temperature: float,
+    lanes: int,
+    progress: Progress | None = None,
+) -> Iterator[dict[str, Audio]]:
+    """Translate the recording of each track, given as blocks, by all branches that hear it.
+
+    Args:
+        recordings: {track that branches hear: [n] float32 blocks at 16 kHz}; not necessarily all tracks.
+        gains: {track: factor that brings it to the level that the model was trained at}.
+        progress: told the seconds of audio of every piece of work done; in all, the mean of the recordings' durations,
+            weighted by the work that each makes.
+
+    Yields:
+        {track: [n] float32, the sum of its branches at the level they were trained at}; in all, for each track as many
+        samples as its recording has. Tracks that have ended are left out.
+    """
+    branches = networks.branches_of(recordings)
+    paths = list(dict.fromkeys((branch.source, branch.encoder) for branch in branches))
+    total = sum(work(networks.encoders[encoder]) for _, encoder in paths)
+    total += sum(work(networks.decoders[branch.decoder]) for branch in branches)
+
+    def reporter(share: float) -> Progress:
+        return lambda samples: progress(samples * share / SAMPLE_RATE) if progress else None
+
+    streams: dict[Branch, Iterator[Audio]] = {}
+    for track, recording in recordings.items():
+        encoders = [encoder for source, encoder in paths if source == track]
+        for name, blocks in zip(encoders, copies(recording, len(encoders)), strict=True):
+            encoder = networks.encoders[name]
+            heard = _Counted(blocks, gains[track])
+            frames = encode(heard, encoder, reporter(work(encoder) / total))
+            sharing = [branch for branch in branches if (branch.source, branch.encoder) == (track, name)]
+            for branch, its_frames in zip(sharing, copies(frames, len(sharing)), strict=True):
+                network = networks.decoders[branch.decoder]
+                decoder = Decoder(
+                    network, networks.branch_seed(branch, seed), temperature, reporter(work(network) / total)
+                )
+                if lanes == 1:
+                    decoded = decoder.sequential(its_frames)
+                else:
+                    decoded = decoder.in_lanes(its_frames, lane_rules(lanes, network.config, SAMPLE_RATE))
+                streams[branch] = _without_padding(decoded, heard)
+    for spans in in_step(streams):
+        heard_in = dict.fromkeys(branch.source for branch in spans)
+        yield {track: summed([spans[branch] for branch in spans if branch.source == track]) for track in heard_in}
+
+
+class _Counted:
+    """Blocks times a gain; `taken` counts their samples as they go by."""
+
+    def __init__(self, blocks: Iterable[Audio], gain: float) -> None:
+        self.blocks = blocks
+        self.gain = np.float32(gain)
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[Audio]:
+        for block in self.blocks:
+            self.taken += len(block)
+            yield block * self.gain
+
+
+def _without_padding(decoded: Iterable[Audio], heard: _Counted) -> Iterator[Audio]:
+    """Cut what the last frame's padding became: a frame is decoded only when its samples, or the end, have come."""
+    given = 0
+    for block in decoded:
+        kept = block[: heard.taken - given]
+        given += len(kept)
+        yield kept
