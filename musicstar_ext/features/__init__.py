@@ -1,0 +1,1 @@
+"""Features of recordings from networks that others trained, restated in torch: musicnn's VGG."""
