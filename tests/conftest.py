@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,3 +67,13 @@ def write_wav(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def starnet_clips() -> Path:
+    """StarNet's test clips `NNN.S.wav`: the folder that MUSICSTAR_CLIPS names, or `shared/starnet_clips` nearby."""
+    named, root = os.environ.get("MUSICSTAR_CLIPS"), Path(__file__).parents[1]
+    for folder in [Path(named)] if named else [place / "shared" / "starnet_clips" for place in (root, root.parent)]:
+        if (folder / "001.0.wav").exists():
+            return folder
+    pytest.skip("needs StarNet's test clips: set MUSICSTAR_CLIPS to their folder")

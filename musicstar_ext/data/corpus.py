@@ -11,11 +11,16 @@ import json
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from musicstar_ext.cache import default_folder
 from musicstar_ext.checkpoints import write_atomically
-from musicstar_ext.errors import MissingExtraError
+from musicstar_ext.errors import MissingExtraError, UserError
+
+from .prepared_writer import make_output_folder
 
 SHELVES: tuple[tuple[str, ...], ...] = (
     ("bach/bwv",),
@@ -23,6 +28,7 @@ SHELVES: tuple[tuple[str, ...], ...] = (
 )
 SUFFIXES = (".mxl", ".xml", ".krn")  # by preference, where a score is there in several formats
 CACHE_VERSION = 1
+CACHE = ".scores"  # in a set's folder, where the user's own cache cannot be written
 DEFAULT_TEMPO = 88.0  # quarters a minute, where the score has no metronome mark
 SLOWEST, FASTEST = 60.0, 132.0  # marks beyond these mostly count another note value
 
@@ -71,19 +77,40 @@ def score_names() -> list[list[str]]:
     return [sorted(name for _, name in best.values() if name.startswith(shelf)) for shelf in SHELVES]
 
 
-def read_score(name: str, cache: Path) -> WrittenScore:
-    """Read a score of the corpus, or its notes from the folder `cache`: parsing takes seconds, the cache none."""
-    cached = cache / (name.replace("/", "-") + ".json")
+def cache_folder(output: Path) -> Path:
+    """Where the notes of scores that were read are kept: the user's cache, for all sets; else the set's folder.
+
+    Raises:
+        UserError: neither can be written.
+    """
+    try:
+        folder = default_folder() / "scores"
+        make_output_folder(folder)
+    except UserError:
+        folder = output / CACHE
+        make_output_folder(folder)
+    return folder
+
+
+def read_score(name: str, folder: Path) -> WrittenScore:
+    """Read a score of the corpus, or its notes from the cache `folder`: parsing takes seconds, the cache none."""
+    cached = folder / (name.replace("/", "-") + ".json")
     try:
         stored = json.loads(cached.read_bytes())
-        if stored.pop("version") == CACHE_VERSION:
+        if stored.pop("version") == cache_version():
             stored["parts"] = [[WrittenNote(*note) for note in part] for part in stored["parts"]]
             return WrittenScore(**stored)
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or from another version: parse it again
     score = _parse(name)
-    write_atomically(cached, json.dumps({"version": CACHE_VERSION, **asdict(score)}).encode())
+    write_atomically(cached, json.dumps({"version": cache_version(), **asdict(score)}).encode())
     return score
+
+
+@cache
+def cache_version() -> list[Any]:
+    """What an entry of the cache has to be from."""
+    return [CACHE_VERSION, version("music21")]
 
 
 def _parse(name: str) -> WrittenScore:

@@ -1,4 +1,4 @@
-"""Which pieces a rendered set has: scores, splits, sound fonts. A pure function of the options.
+"""Which pieces a rendered set has: scores, splits, and how each stem is played. A pure function of the options.
 
 The list only grows with the wanted length: the first pieces of a long set are those of a short one.
 """
@@ -12,23 +12,21 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from musicstar_ext.errors import UserError
 
 from .corpus import WrittenScore
+from .instruments import DEFAULT_DOMAINS, Domains, shared_ranges
 from .scores import Score, arrange
 from .splits import Splits
 from .synthesis import TAIL
+from .variety import ATTENUATION, Performance, plain_performances, varied_performances
 
-# {domain: {stem: General MIDI program, from 0}}; stems at the same position play the same notes.
-PROGRAMS: dict[str, dict[str, int]] = {
-    "strings-piano": {"strings": 48, "piano": 0},
-    "clarinet-vibraphone": {"clarinet": 71, "vibraphone": 11},
-}
-MOST_IMBALANCE = 4.0  # dB between the two stems of a mixture
-RECIPE = 1  # raised when the same plan is rendered differently
+MOST_IMBALANCE = 4.0  # dB between a stem of a mixture and its first stem
+RECIPE = 2  # raised when the same plan is rendered differently
 
 
 @dataclass(frozen=True)
@@ -43,23 +41,61 @@ class PiecePlan:
     variant: int
     seed: int
     score: Score
-    sound_font: Path
-    balance: float  # dB, level of the second stem above the first
+    performances: Mapping[str, Mapping[str, Performance]]  # {domain: {stem: how it is played}}
+    balances: tuple[float, ...]  # dB, for each position the level of the stem above the first
+    attenuation: Mapping[str, float]  # dB, for each domain the level of its peak over the usual one
+
+    def described(self) -> dict[str, Any]:
+        """Where the piece comes from and how it is played, as JSON."""
+        return {
+            "split": self.split,
+            "score": self.source,
+            "title": self.title,
+            "composer": self.composer,
+            "seed": self.seed,
+            "variant": self.variant,
+            "first_bar": self.score.first_bar,
+            "semitones": self.score.semitones,
+            "tempo": self.score.tempo,
+            "balances": list(self.balances),
+            "attenuation": dict(self.attenuation),
+            "performances": {
+                domain: {stem: performance.described() for stem, performance in stems.items()}
+                for domain, stems in self.performances.items()
+            },
+        }
+
+    def sound_fonts(self) -> set[Path]:
+        return {performance.sound_font for stems in self.performances.values() for performance in stems.values()}
 
     def fingerprint(self) -> str:
-        """Equal for two plans that make the same piece; the sound font counts by name and size."""
-        font = [self.sound_font.name, self.sound_font.stat().st_size]
-        described = [RECIPE, PROGRAMS, asdict(self.score), font, self.balance, self.split]
-        return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+        """Equal for two plans that make the same piece; a sound font counts by its name and size."""
+        fonts = {font.name: font.stat().st_size for font in self.sound_fonts()}
+        notes = [
+            [[(note.start, note.duration, note.pitch, note.velocity) for note in voice] for voice in voices]
+            for voices in self.score.stems
+        ]
+        described = [RECIPE, self.described(), notes, fonts]
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class SetOptions:
-    """What a set should be: the share of the pieces that each split gets, and the sound fonts that play them."""
+    """What a set should be.
+
+    Attributes:
+        shares: {split: share of the pieces}.
+        sound_fonts: {split: the fonts that play it}. The first one for training always plays the domains that are not
+            the source, where there is one.
+        domains: what plays.
+        source: the domain whose sound varies; None: all alike, with one font a piece.
+    """
 
     seed: int
     shares: Mapping[str, float]
     sound_fonts: Mapping[str, Sequence[Path]]
+    domains: Domains = field(default_factory=lambda: DEFAULT_DOMAINS)
+    source: str | None = None
 
 
 def first_visits(shelves: Sequence[Sequence[str]], seed: int) -> list[str]:
@@ -76,6 +112,7 @@ def plan_pieces(
     Raises:
         UserError: no score can be used.
     """
+    ranges = shared_ranges(options.domains)
     splits = Splits(options.shares)
     variants: Counter[str] = Counter()
     count = unused = 0
@@ -83,18 +120,27 @@ def plan_pieces(
         written = read(source)
         variant = variants[source]
         variants[source] += 1
-        score = arrange(written, variant, options.seed)
+        score = arrange(written, variant, options.seed, ranges)
         split = splits.split_of(written) if score else None
         if score is None or split is None:
             unused += 1
             if unused > 2 * sum(map(len, shelves)):
-                raise UserError("the corpus of music21 has no score that can be used")
+                raise UserError(f"the corpus of music21 has no score that can be used for {len(ranges)} instruments")
             continue
         splits.count(split)
         count, unused = count + 1, 0
         choose = random.Random(f"render {options.seed} {source} {variant}")
         fonts = options.sound_fonts[split]
         font = choose.choice(fonts) if len(fonts) > 1 else fonts[0]
+        balances = [0.0, *(round(choose.uniform(-MOST_IMBALANCE, MOST_IMBALANCE), 2) for _ in ranges[1:])]
+        if options.source is not None:
+            font = options.sound_fonts["train"][0]
+        performances = {domain: plain_performances(players, font) for domain, players in options.domains.items()}
+        attenuation = dict.fromkeys(options.domains, 0.0)
+        if options.source is not None:
+            players = options.domains[options.source]
+            performances[options.source] = varied_performances(players, score.stems, fonts, choose)
+            attenuation[options.source] = round(choose.uniform(*ATTENUATION), 2)
         slug = re.sub(r"[^\w.]+", "-", str(PurePosixPath(source).with_suffix("")))
         yield PiecePlan(
             name=f"{count:04d}-{slug}",
@@ -105,8 +151,9 @@ def plan_pieces(
             variant=variant,
             seed=options.seed,
             score=score,
-            sound_font=font,
-            balance=round(choose.uniform(-MOST_IMBALANCE, MOST_IMBALANCE), 2),
+            performances=performances,
+            balances=tuple(balances),
+            attenuation=attenuation,
         )
 
 

@@ -1,53 +1,30 @@
-"""Rendering a set: plan the pieces, play every stem of each with its sound font, mix, and write, in several processes.
-
-Levels: the two stems of a mixture are brought to the planned balance (instruments of a sound font differ in loudness by
-more than a mixture should), and one gain a domain then makes its mixture peak at -3 dBFS.
-"""
+"""Rendering a set: plan the pieces, play and mix each, and write it, in several processes."""
 
 from __future__ import annotations
 
 import itertools
-import math
-import multiprocessing
-import os
-import signal
-import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from musicstar_ext._version import __version__
-from musicstar_ext.errors import UserError
-from musicstar_ext.runtime.level import gated_level_dbfs
 
-from .corpus import WrittenScore, read_score, score_names
-from .plan import PROGRAMS, PiecePlan, SetOptions, first_visits, plan_pieces, planned_seconds
-from .prepared import DESCRIPTION
-from .prepared_writer import (
-    finite_or_none,
-    make_output_folder,
-    read_whole_piece,
-    remove_unfinished,
-    write_description,
-    write_piece,
-)
-from .synthesis import SoundFont, check_synthesizer, to_rate
+from .corpus import WrittenScore, cache_folder, read_score, score_names
+from .instruments import Domains
+from .mixing import SAMPLE_RATE, mix_piece
+from .plan import PiecePlan, SetOptions, first_visits, plan_pieces, planned_seconds
+from .prepared import DESCRIPTION, FULL_RATE
+from .prepared_writer import make_output_folder, read_whole_piece, write_description, write_piece
+from .synthesis import SYNTHESIS_RATE, SoundFont, check_synthesizer
+from .workers import working
 
-SAMPLE_RATE = 16_000
-PEAK = 10 ** (-3 / 20)
-CACHE = ".scores"  # folder in the output: the notes of the scores that were read
-DOMAINS = {domain: list(stems) for domain, stems in PROGRAMS.items()}
-TRACKS = [track for domain, stems in DOMAINS.items() for track in (*stems, domain)]
+Entry = dict[str, Any]  # of a piece in `dataset.json`
 
 
 @dataclass(frozen=True)
@@ -57,14 +34,26 @@ class RenderReport:
     pieces: int
     kept: int  # of them, whole from an earlier run
     hours: float
+    scores: int  # different ones
+    most_often: int  # that one of them comes, each time another excerpt, or in another key and tempo
 
 
 def render_set(
-    output: Path, options: SetOptions, *, pieces: int | None = None, hours: float | None = None, jobs: int = 1
+    output: Path,
+    options: SetOptions,
+    *,
+    pieces: int | None = None,
+    hours: float | None = None,
+    jobs: int = 1,
+    full_rate: bool = False,
 ) -> RenderReport:
     """Render a set of a number of pieces, or of at least a number of hours; whole pieces of an earlier run are kept.
 
     `dataset.json` is written last, so a set can be opened when it is whole. Interrupted, it can be gone on with.
+
+    Args:
+        full_rate: also write the set as 44.1 kHz stereo, into the folder `full-rate` of the output. Where that is
+            there from an earlier run, it is kept up in any case.
 
     Raises:
         UserError: something that it needs is missing, or the output cannot be written.
@@ -72,94 +61,84 @@ def render_set(
     check_synthesizer()
     shelves = score_names()
     make_output_folder(output)
-    make_output_folder(output / CACHE)
-    with _workers(jobs, output) as workers:
-        scores = _ReadAhead(workers, first_visits(shelves, options.seed), output / CACHE, 4 * jobs)
+    full_rate = full_rate or (output / FULL_RATE).exists()
+    rates = {output: SAMPLE_RATE, output / FULL_RATE: SYNTHESIS_RATE} if full_rate else {output: SAMPLE_RATE}
+    for folder in rates:
+        make_output_folder(folder)
+    read = cache_folder(output)
+    tracks = tracks_of(options.domains)
+    with working(jobs, list(rates)) as workers:
+        scores = _ReadAhead(workers, first_visits(shelves, options.seed), read, 4 * jobs)
         plans = _enough(plan_pieces(shelves, scores.read, options), pieces, hours)
-        entries: dict[str, dict[str, Any]] = {}
+        entries: dict[str, list[Entry]] = {}  # of a whole piece, in each folder
         for plan in plans:
-            entry = read_whole_piece(output, plan.name, TRACKS)
-            if entry and entry["fingerprint"] == plan.fingerprint():
-                entries[plan.name] = entry
+            found = [read_whole_piece(folder, plan.name, tracks) for folder in rates]
+            whole = [entry for entry in found if entry and entry.get("fingerprint") == plan.fingerprint()]
+            if len(whole) == len(rates):
+                entries[plan.name] = whole
         kept = len(entries)
         missing = [plan for plan in plans if plan.name not in entries]
-        if any((output / plan.name).exists() for plan in missing):
-            (output / DESCRIPTION).unlink(missing_ok=True)  # it describes pieces that are about to change
-        rendered = [workers.submit(render_piece, plan, output) for plan in missing]
+        if any((folder / plan.name).exists() for plan in missing for folder in rates):
+            for folder in rates:
+                (folder / DESCRIPTION).unlink(missing_ok=True)  # it describes pieces that are about to change
         with tqdm(desc="rendering", total=len(plans), initial=kept, unit="piece") as bar:
-            for future in as_completed(rendered):
-                name, entry = future.result()
-                entries[name] = entry
+            for name, written in _render(workers, missing, output, full_rate, 2 * jobs):
+                entries[name] = written
                 bar.update()
-    in_order = {plan.name: entries[plan.name] for plan in plans}
-    fonts = sorted({plan.sound_font.name for plan in plans})
-    made_by = {
+    domains = {domain: [player.stem for player in players] for domain, players in options.domains.items()}
+    made_by = _made_by(options, plans)
+    for index, (folder, rate) in reversed(list(enumerate(rates.items()))):  # the set itself comes last
+        in_order = {plan.name: entries[plan.name][index] for plan in plans}
+        write_description(folder, rate, domains, in_order, made_by, channels=1 if folder == output else 2)
+    total = sum(entries[plan.name][0]["samples"] for plan in plans)
+    visits = Counter(plan.source for plan in plans)
+    return RenderReport(len(plans), kept, total / SAMPLE_RATE / 3600, len(visits), max(visits.values(), default=0))
+
+
+def render_piece(plan: PiecePlan, output: Path, full_rate: bool = False) -> tuple[str, list[Entry]]:
+    """Play, mix and write one piece; its name, and its entries of the set's and the full-rate copy's `dataset.json`."""
+    mix = mix_piece(plan, _sound_font, full_rate)
+    details = {**plan.described(), "gains": mix.gains, "fingerprint": plan.fingerprint()}
+    entries = [write_piece(output, plan.name, mix.tracks, SAMPLE_RATE, details, notes=mix.notes)]
+    if full_rate:
+        folder = output / FULL_RATE
+        entries.append(write_piece(folder, plan.name, mix.full_rate, SYNTHESIS_RATE, details, notes=mix.notes))
+    return plan.name, entries
+
+
+def _render(
+    workers: Executor, plans: Sequence[PiecePlan], output: Path, full_rate: bool, at_once: int
+) -> Iterator[tuple[str, list[Entry]]]:
+    """What `render_piece` gives for each, in the order in which they are done; an error comes as soon as it can."""
+    left = iter(plans)
+    running: set[Future[tuple[str, list[Entry]]]] = set()
+    while True:
+        coming = itertools.islice(left, at_once - len(running))
+        running |= {workers.submit(render_piece, plan, output, full_rate) for plan in coming}
+        if not running:
+            return
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in done)
+
+
+def tracks_of(domains: Domains) -> list[str]:
+    """Every track of a piece: each domain's stems, then its mixture."""
+    return [track for domain, players in domains.items() for track in (*(player.stem for player in players), domain)]
+
+
+def _made_by(options: SetOptions, plans: Sequence[PiecePlan]) -> dict[str, Any]:
+    return {
         "command": "python -m musicstar_ext.data render",
         "version": __version__,
         "seed": options.seed,
         "shares": dict(options.shares),
-        "sound_fonts": fonts,
+        "sound_fonts": sorted({font.name for plan in plans for font in plan.sound_fonts()}),
+        "domains": {
+            domain: {player.stem: [player.program, player.lowest, player.highest] for player in players}
+            for domain, players in options.domains.items()
+        },
+        "source": options.source,
     }
-    write_description(output, SAMPLE_RATE, DOMAINS, in_order, made_by)
-    total = sum(entry["samples"] for entry in in_order.values())
-    return RenderReport(len(plans), kept, total / SAMPLE_RATE / 3600)
-
-
-def render_piece(plan: PiecePlan, output: Path) -> tuple[str, dict[str, Any]]:
-    """Play, mix and write one piece; its name and its entry of `dataset.json`."""
-    tracks, levels, gains = mix_piece(plan, _sound_font(plan.sound_font))
-    details = {
-        "split": plan.split,
-        "score": plan.source,
-        "title": plan.title,
-        "composer": plan.composer,
-        "sound_font": plan.sound_font.name,
-        "seed": plan.seed,
-        "variant": plan.variant,
-        "first_bar": plan.score.first_bar,
-        "semitones": plan.score.semitones,
-        "tempo": plan.score.tempo,
-        "gains": gains,
-        "levels": levels,
-        "fingerprint": plan.fingerprint(),
-    }
-    return plan.name, write_piece(output, plan.name, tracks, SAMPLE_RATE, details)
-
-
-def mix_piece(
-    plan: PiecePlan, font: SoundFont
-) -> tuple[dict[str, NDArray[np.int16]], dict[str, float | None], dict[str, float]]:
-    """Play and mix one piece.
-
-    Returns:
-        {track: [samples] int16}, in which a mixture is exactly the sum of its stems; {domain: gated level of the
-        mixture}; {stem: gain in dB that was put on what the synthesizer gave}.
-    """
-    tracks: dict[str, NDArray[np.int16]] = {}
-    levels: dict[str, float | None] = {}
-    gains: dict[str, float] = {}
-    for domain, programs in PROGRAMS.items():
-        stems = {
-            stem: to_rate(font.play(voices, program, plan.score.seconds), SAMPLE_RATE)
-            for (stem, program), voices in zip(programs.items(), plan.score.stems, strict=True)
-        }
-        stem_levels = {stem: gated_level_dbfs(audio) for stem, audio in stems.items()}
-        for stem, level in stem_levels.items():
-            if not math.isfinite(level):
-                raise UserError(f"{font.path}: the sound font gives silence for {stem}")
-        first, second = stems
-        balance = 10 ** ((stem_levels[first] + plan.balance - stem_levels[second]) / 20)
-        relative = {first: 1.0, second: balance}
-        mixture = stems[first] + balance * stems[second]
-        # The stems' peaks count too, though they can hardly exceed the mixture's: nothing may clip.
-        peak = max(np.abs(mixture).max(), *(relative[stem] * np.abs(audio).max() for stem, audio in stems.items()))
-        for stem, audio in stems.items():
-            gain = float(relative[stem] * PEAK / peak)
-            tracks[stem] = np.round(audio * gain * 32767).astype(np.int16)
-            gains[stem] = round(20 * math.log10(gain), 3)
-        tracks[domain] = tracks[first] + tracks[second]
-        levels[domain] = finite_or_none(gated_level_dbfs(tracks[domain].astype(np.float32) / 32768))
-    return {track: tracks[track] for track in TRACKS}, levels, gains
 
 
 def _enough(plans: Iterator[PiecePlan], pieces: int | None, hours: float | None) -> list[PiecePlan]:
@@ -180,7 +159,7 @@ def _enough(plans: Iterator[PiecePlan], pieces: int | None, hours: float | None)
 class _ReadAhead:
     """Scores read by the workers, some ahead of the one that is asked for."""
 
-    def __init__(self, workers: ProcessPoolExecutor, order: Sequence[str], cache: Path, ahead: int) -> None:
+    def __init__(self, workers: Executor, order: Sequence[str], cache: Path, ahead: int) -> None:
         self._coming = iter(order)
         self._workers, self._cache = workers, cache
         self._scores: dict[str, Future[WrittenScore]] = {}
@@ -202,38 +181,4 @@ class _ReadAhead:
 @cache
 def _sound_font(path: Path) -> SoundFont:
     """A font is loaded once a process, when the first piece needs it."""
-    return SoundFont(path, [program for programs in PROGRAMS.values() for program in programs.values()])
-
-
-@contextmanager
-def _workers(jobs: int, output: Path) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with this one, however it ends, and leave no half piece when it is interrupted."""
-    context = multiprocessing.get_context("spawn")
-    workers = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
-    try:
-        yield workers
-        workers.shutdown()
-    except BaseException as error:
-        workers.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
-        for process in multiprocessing.active_children():
-            process.join()
-        remove_unfinished(output)
-        if isinstance(error, BrokenProcessPool):
-            raise UserError("a rendering process died; was memory short? Try fewer --jobs") from None
-        raise
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
-
-        def end_with_parent() -> None:
-            wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=end_with_parent, daemon=True).start()
+    return SoundFont(path)

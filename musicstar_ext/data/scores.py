@@ -1,7 +1,7 @@
-"""From a written score to what is played: an excerpt, transposed, at a tempo, shared out between two instruments.
+"""From a written score to what is played: an excerpt, transposed, at a tempo, shared out between the instruments.
 
-Both domains play the same notes, so every choice is made once a piece, and pitches are kept where the instruments of
-both domains can play them (the clarinet and the vibraphone are the narrower ones).
+All domains play the same notes, so every choice is made once a piece, and pitches are kept where the instruments of
+every domain can play them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from dataclasses import dataclass
 
 from .corpus import WrittenNote, WrittenScore
 
-# Sounding ranges as MIDI numbers: first the clarinet, D3 to B flat 6; then the vibraphone, F3 to F6.
-RANGES = ((50, 94), (53, 89))
-
 SHORTEST, LONGEST, TYPICAL = 25.0, 90.0, 60.0  # seconds of a piece
 MOST_SEMITONES = 5
 SLOWER, FASTER = 0.8, 1.25
@@ -26,7 +23,7 @@ SOFTEST, LOUDEST = 40, 115
 ATTEMPTS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Note:
     """A played note: seconds, MIDI pitch, MIDI velocity."""
 
@@ -54,31 +51,33 @@ class Score:
         return max(note.start + note.duration for voices in self.stems for voice in voices for note in voice)
 
 
-def arrange(written: WrittenScore, variant: int, seed: int) -> Score | None:
+def arrange(written: WrittenScore, variant: int, seed: int, ranges: Sequence[tuple[int, int]]) -> Score | None:
     """Play a written score: a pure function of its arguments.
 
     Args:
         variant: 0, 1, 2, ...: long scores give one excerpt after the other, then (and for short ones at once) the same
             excerpts again in another key, at another tempo, with the voices shared out differently.
+        ranges: for each instrument, the lowest and highest MIDI pitch that it may play, at least an octave apart.
 
     Returns:
-        None where the score has fewer than two parts, is too short, or leaves one instrument without much to play.
+        None where the score has fewer parts than there are instruments, is too short, or leaves one of them without
+        much to play.
     """
     choose = random.Random(f"arrange {seed} {written.name} {variant}")
     tempo = written.tempo * math.exp(choose.uniform(math.log(SLOWER), math.log(FASTER)))
     semitones = choose.randint(-MOST_SEMITONES, MOST_SEMITONES)
-    if len(written.parts) < 2 or written.quarters * 60 / tempo < SHORTEST:
+    if len(written.parts) < len(ranges) or written.quarters * 60 / tempo < SHORTEST:
         return None
     first, last = _excerpt(written, tempo, variant)
     parts = [voice for part in written.parts if (voice := _cut(part, first, last))]
-    if len(parts) < 2:
+    if len(parts) < len(ranges):
         return None
-    groups = _share_out(parts, last - first, choose)
+    groups = _share_out(parts, len(ranges), last - first, choose)
     if groups is None:
         return None
     stems = tuple(
-        tuple(_play(voice, semitones, RANGES[position], tempo, written.bar, choose) for voice in group)
-        for position, group in enumerate(groups)
+        tuple(_play(voice, semitones, pitch_range, tempo, written.bar, choose) for voice in group)
+        for group, pitch_range in zip(groups, ranges, strict=True)
     )
     return Score(stems, semitones, round(tempo, 3), round(first / written.bar))
 
@@ -106,27 +105,37 @@ def _cut(part: Sequence[WrittenNote], first: float, last: float) -> list[Written
 
 
 def _share_out(
-    parts: list[list[WrittenNote]], quarters: float, choose: random.Random
-) -> tuple[list[list[WrittenNote]], list[list[WrittenNote]]] | None:
-    """Which parts the first instrument plays; the second gets the others. The first try that keeps both busy, or None.
-
-    Mostly the first instrument has the top of the page, as a melody instrument does; else the bottom, or any one part,
-    so that a model cannot learn which instrument is higher.
-    """
+    parts: list[list[WrittenNote]], instruments: int, quarters: float, choose: random.Random
+) -> list[list[list[WrittenNote]]] | None:
+    """Which parts each instrument plays. The first try that keeps them all busy, or None."""
     for _ in range(ATTEMPTS):
-        count = 2 if len(parts) >= 4 and choose.random() < 0.35 else 1
-        style = choose.random()
-        if style < 0.5:
-            first = choose.randint(0, 1) if count == 1 and len(parts) > 2 and choose.random() < 0.3 else 0
-        elif style < 0.7:
-            first = len(parts) - count
-        else:
-            first = choose.randint(0, len(parts) - count)
-        mine = parts[first : first + count]
-        others = parts[:first] + parts[first + count :]
-        if min(_coverage(mine, quarters), _coverage(others, quarters)) >= LEAST_COVERAGE:
-            return mine, others
+        groups, left = [], parts
+        for coming in range(instruments - 1, 0, -1):
+            mine, left = _take(left, coming, choose)
+            groups.append(mine)
+        groups.append(left)
+        if min(_coverage(group, quarters) for group in groups) >= LEAST_COVERAGE:
+            return groups
     return None
+
+
+def _take(
+    parts: list[list[WrittenNote]], coming: int, choose: random.Random
+) -> tuple[list[list[WrittenNote]], list[list[WrittenNote]]]:
+    """One or two parts for an instrument, and the others; `coming` instruments need at least a part each.
+
+    Mostly it has the top of the page, as a melody instrument does; else the bottom, or any one part, so that a model
+    cannot learn which instrument is higher.
+    """
+    count = 2 if len(parts) >= max(4, coming + 2) and choose.random() < 0.35 else 1
+    style = choose.random()
+    if style < 0.5:
+        first = choose.randint(0, 1) if count == 1 and len(parts) > 2 and choose.random() < 0.3 else 0
+    elif style < 0.7:
+        first = len(parts) - count
+    else:
+        first = choose.randint(0, len(parts) - count)
+    return parts[first : first + count], parts[:first] + parts[first + count :]
 
 
 def _coverage(parts: list[list[WrittenNote]], quarters: float) -> float:

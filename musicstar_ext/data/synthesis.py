@@ -26,7 +26,11 @@ TAIL = 1.5  # seconds after the last note, for its release
 GAIN = 0.2
 DRUMS = 9  # the MIDI channel that plays no pitches
 
-MELODIC_CHANNELS = [channel for channel in range(64) if channel % 16 != DRUMS]
+CHANNELS = 256  # as many as fluidsynth has
+BEND_CENTS = 200.0  # of a whole pitch bend, in General MIDI
+
+# More than there are programs.
+MELODIC_CHANNELS = [channel for channel in range(CHANNELS) if channel % 16 != DRUMS]
 
 
 def check_synthesizer() -> None:
@@ -49,57 +53,67 @@ class SoundFont:
     """A sound font that stays loaded.
 
     Raises:
-        UserError: fluidsynth is missing, the file is no sound font, or it lacks one of the programs.
+        UserError: fluidsynth is missing, or the file is no sound font.
     """
 
-    def __init__(self, path: Path, programs: Sequence[int]) -> None:
+    def __init__(self, path: Path) -> None:
         check_sound_font(path)
         self.path = path
         self._library = _fluidsynth()
         # Samples are loaded with the first program that needs them, and kept while a synthesizer uses them: this one.
-        self._keeper, font = self._synthesizer()
-        for channel, program in zip(MELODIC_CHANNELS, programs, strict=False):
-            self._select(self._keeper, channel, font, program)
+        self._keeper, self._kept_font = self._synthesizer()
+        self._kept: set[int] = set()
 
     def close(self) -> None:
         self._keeper.delete()
 
-    def play(self, voices: Sequence[Voice], program: int, seconds: float) -> NDArray[np.float32]:
+    def play(self, voices: Sequence[Voice], program: int, seconds: float, cents: float = 0.0) -> NDArray[np.float32]:
         """Play voices with a General MIDI program (from 0), without reverb and chorus.
 
         Args:
+            voices: at most as many as there are `MELODIC_CHANNELS`.
             seconds: end of the last note of the whole piece; the release of `TAIL` seconds comes on top.
+            cents: that the instrument is tuned too high, at most 200.
 
         Returns:
-            [N] float32 at 44.1 kHz, the mean of both channels; N depends on `seconds` only.
+            [2, N] float32 at 44.1 kHz; N depends on `seconds` only.
+
+        Raises:
+            UserError: the sound font lacks the program.
         """
+        if len(voices) > len(MELODIC_CHANNELS):
+            raise ValueError(f"{len(voices)} voices: at most {len(MELODIC_CHANNELS)}")
+        if program not in self._kept:
+            self._select(self._keeper, MELODIC_CHANNELS[len(self._kept)], self._kept_font, program)
+            self._kept.add(program)
         synthesizer, font = self._synthesizer()
         try:
             events: list[tuple[int, int, int, int, int]] = []  # block, 0 = off and 1 = on, channel, pitch, velocity
             for channel, voice in zip(MELODIC_CHANNELS, voices, strict=False):
                 self._select(synthesizer, channel, font, program)
+                synthesizer.pitch_bend(channel, round(cents / BEND_CENTS * 8192))
                 for note in voice:
                     start = _block(note.start)
                     events.append((start, 1, channel, note.pitch, note.velocity))
                     events.append((max(start + 1, _block(note.start + note.duration)), 0, channel, note.pitch, 0))
             events.sort()
-            audio = np.zeros((_block(seconds + TAIL) * BLOCK, 2), np.float32)
+            audio = np.zeros((2, _block(seconds + TAIL) * BLOCK), np.float32)
             position = 0
             for block, on, channel, pitch, velocity in events:
-                self._write(synthesizer, audio[position * BLOCK : block * BLOCK])
+                self._write(synthesizer, audio, position, block)
                 position = block
                 if on:
                     synthesizer.noteon(channel, pitch, velocity)
                 else:
                     synthesizer.noteoff(channel, pitch)
-            self._write(synthesizer, audio[position * BLOCK :])
+            self._write(synthesizer, audio, position, audio.shape[1] // BLOCK)
         finally:
             synthesizer.delete()
-        return audio.mean(axis=1)
+        return audio
 
     def _synthesizer(self) -> tuple[Any, int]:
         settings = {"synth.reverb.active": 0, "synth.chorus.active": 0, "synth.dynamic-sample-loading": 1}
-        synthesizer = self._library.Synth(GAIN, SYNTHESIS_RATE, 64, **settings)
+        synthesizer = self._library.Synth(GAIN, SYNTHESIS_RATE, CHANNELS, **settings)
         font = synthesizer.sfload(str(self.path))
         if font < 0:
             synthesizer.delete()
@@ -110,17 +124,17 @@ class SoundFont:
         if synthesizer.program_select(channel, font, 0, program) != 0:
             raise UserError(f"{self.path}: the sound font has no General MIDI program {program + 1}")
 
-    def _write(self, synthesizer: Any, audio: NDArray[np.float32]) -> None:
-        """Compute the next [n, 2] samples in place: floats, where pyfluidsynth's own call would round to 16 bits."""
-        if len(audio):
-            address = audio.ctypes.data
-            status = self._library.write_float(synthesizer.synth, len(audio), address, 0, 2, address, 1, 2)
+    def _write(self, synthesizer: Any, audio: NDArray[np.float32], first: int, last: int) -> None:
+        """Compute blocks first..last of [2, N] in place: as floats; pyfluidsynth's own call rounds to 16 bits."""
+        if last > first:
+            left, right = (channel[first * BLOCK :].ctypes.data for channel in audio)
+            status = self._library.write_float(synthesizer.synth, (last - first) * BLOCK, left, 0, 1, right, 0, 1)
             if status != 0:
                 raise RuntimeError("fluid_synth_write_float failed")
 
 
 def to_rate(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """[N] at 44.1 kHz -> the same at `sample_rate` (soxr, high quality)."""
+    """[N] at 44.1 kHz -> the same at `sample_rate` (soxr, high quality: linear phase, without delay)."""
     return soxr.resample(audio, SYNTHESIS_RATE, sample_rate, quality="HQ")
 
 

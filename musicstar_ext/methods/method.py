@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from musicstar_ext.checkpoints import Branch
+from musicstar_ext.checkpoints import Branch, Checkpoint
+from musicstar_ext.data.prepared import PreparedSet
+from musicstar_ext.errors import UserError
 from musicstar_ext.nn import Network
 
 from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from musicstar_ext.separation.network import SeparatorNetwork  # demucs is optional
 
 
 class Method(nn.Module, ABC):
@@ -27,7 +32,9 @@ class Method(nn.Module, ABC):
         crops_are: mu-law "codes", uint8 [B, T], or "audio", float32 [B, channels, T] with full scale at 1.
         full_rate: whether it is trained on the set's full-rate copy, where it has one.
         unit: of the loss.
-        domains: {"source": domain, "target": domain}.
+        trained: whether it has anything of its own to train; one that has not only assembles its checkpoint from those
+            that it builds on.
+        domains: {"source": domain, "target": domain}; a method that does not translate has no target.
         tracks: everything that it crops from the set.
         augmented_tracks: those of `tracks` of which it wants a pitch-shifted twin as well, as `"<track> augmented"`.
         frame_samples: crops are whole multiples of this.
@@ -39,6 +46,7 @@ class Method(nn.Module, ABC):
     crops_are: ClassVar[Literal["codes", "audio"]] = "codes"
     full_rate: ClassVar[bool] = False
     unit: ClassVar[str] = "nats"
+    trained: ClassVar[bool] = True
     domains: dict[str, str]
     tracks: tuple[str, ...]
     augmented_tracks: tuple[str, ...] = ()
@@ -57,6 +65,15 @@ class Method(nn.Module, ABC):
         """
         super().__init__()
 
+    @classmethod
+    def config_for(cls, config: Any, prepared: PreparedSet) -> Any:
+        """The config, completed with what the audio of the set decides: its rate, its channels.
+
+        Raises:
+            UserError: the config contradicts the set.
+        """
+        return config
+
     @abstractmethod
     def initialise(self, code_counts: Mapping[str, NDArray[np.int64]]) -> None:
         """Start the weights, given how often each code occurs in each of the `tracks` ([256]; none for audio)."""
@@ -74,9 +91,17 @@ class Method(nn.Module, ABC):
         return self.loss(crops)
 
     @abstractmethod
-    def networks(self) -> dict[str, Network]:
+    def networks(self) -> Mapping[str, Network | SeparatorNetwork]:
         """The networks of a checkpoint, which `translate` runs."""
 
     @abstractmethod
     def branches(self) -> tuple[Branch, ...]:
         """How a checkpoint's networks translate."""
+
+    def assembled(self) -> Checkpoint:
+        """The whole checkpoint of a method that is not `trained`.
+
+        Raises:
+            UserError: it is one that is.
+        """
+        raise UserError(f"{self.name} is trained, not put together")

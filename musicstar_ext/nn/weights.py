@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig
+from musicstar_ext.architecture import DecoderConfig, EncoderConfig
 from musicstar_ext.checkpoints import Tensors
 
 from .decoder import WaveNetDecoder
@@ -17,7 +17,7 @@ from .encoder import MusicStarEncoder, UniversalEncoder
 Network = MusicStarEncoder | UniversalEncoder | WaveNetDecoder
 
 
-def build_network(config: NetworkConfig) -> Network:
+def build_network(config: EncoderConfig | DecoderConfig) -> Network:
     """The module of a config; the names and shapes of its `state_dict()` are the config's `tensor_shapes()`."""
     return WaveNetDecoder(config) if isinstance(config, DecoderConfig) else build_encoder(config)
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.errors import UserError
 
 
 @dataclass
 class Report:
-    """One reported step. Losses are in nats a sample, nan where there is none; `seconds_left` is an estimate."""
+    """One reported step. Losses are in the method's unit, nan where there is none; `seconds_left` is an estimate."""
 
     step: int
     epoch: float
@@ -26,11 +30,11 @@ class Report:
     samples_per_second: float
     seconds_left: float
 
-    def line(self, last_step: int) -> str:
+    def line(self, last_step: int, unit: str) -> str:
         losses = {"loss": self.loss, "validation": self.validation}
         told = "  ".join(f"{name} {loss:.4f}" for name, loss in losses.items() if not math.isnan(loss))
         return (
-            f"step {self.step}/{last_step}  epoch {self.epoch:.2f}  {told} nats  lr {self.learning_rate:.2e}"
+            f"step {self.step}/{last_step}  epoch {self.epoch:.2f}  {told} {unit}  lr {self.learning_rate:.2e}"
             f"  {self.samples_per_second / 1000:.1f} k samples/s  {duration(self.seconds_left)} left"
         )
 
@@ -39,34 +43,59 @@ COLUMNS = tuple(field.name for field in fields(Report))
 
 
 class TrainingLog:
-    """Writes reports to the three places. After a resume the rows past `step` are dropped: they will come again."""
+    """Writes reports to the three places. After a resume the rows past `step` are dropped: they will come again.
 
-    def __init__(self, path: Path, step: int, last_step: int) -> None:
-        self._last_step = last_step
-        write_atomically(path, _rows_until(path, step).encode())
-        self._file = path.open("a", newline="")
-        self._rows = csv.writer(self._file)
+    Raises:
+        UserError, from every method: the run's folder cannot be written.
+    """
+
+    def __init__(self, path: Path, step: int, last_step: int, unit: str = "nats") -> None:
+        self._path, self._last_step, self._unit = path, last_step, unit
         self._board: Any = None
-        if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
+        with self._writing():
+            write_atomically(path, _rows_until(path, step).encode())
+            self._file = path.open("a", newline="")
+            self._rows = csv.writer(self._file)
+            if importlib.util.find_spec("tensorboard"):
+                from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(path.parent / "tensorboard", purge_step=step + 1)
+                self._board = SummaryWriter(path.parent / "tensorboard", purge_step=step + 1)
+
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.nullcontext() if error is None else contextlib.suppress(UserError):
+            self.close()  # what ended the training says more than that the log cannot be closed
 
     def write(self, report: Report) -> None:
-        print(report.line(self._last_step), flush=True)
-        self._rows.writerow(
-            [f"{value:.6g}" if isinstance(value, float) else value for value in asdict(report).values()]
-        )
-        self._file.flush()
-        if self._board:
-            for name in ("loss", "validation", "learning_rate", "samples_per_second"):
-                if not math.isnan(getattr(report, name)):
-                    self._board.add_scalar(name, getattr(report, name), report.step)
+        print(report.line(self._last_step, self._unit), flush=True)
+        with self._writing():
+            self._rows.writerow(
+                [f"{value:.6g}" if isinstance(value, float) else value for value in asdict(report).values()]
+            )
+            self._file.flush()
+            if self._board:
+                for name in ("loss", "validation", "learning_rate", "samples_per_second"):
+                    if not math.isnan(getattr(report, name)):
+                        self._board.add_scalar(name, getattr(report, name), report.step)
 
     def close(self) -> None:
-        self._file.close()
-        if self._board:
-            self._board.close()
+        with self._writing():
+            try:
+                self._file.close()
+            finally:
+                if self._board:
+                    self._board.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self._path}: cannot be written: {error.strerror or error}") from None
 
 
 def duration(seconds: float) -> str:

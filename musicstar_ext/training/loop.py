@@ -1,7 +1,8 @@
 """The training loop, the same for every method: steps, validation, checkpoints, reports.
 
-Everything that a step depends on is in the state that is saved (weights, optimizer, average, random state) or a
-function of the step (crops, learning rate), so a resumed training repeats the uninterrupted one bit for bit.
+Everything that a step depends on is in the state that is saved (weights, optimizer, average) or a function of the step
+(crops, random numbers, learning rate), so a resumed training repeats the uninterrupted one bit for bit. Under torchrun
+several processes train together (`processes`); the files are then the first one's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,12 @@ from musicstar_ext.errors import UserError
 from musicstar_ext.methods import Method, Recipe
 from musicstar_ext.nn import load_weights, to_checkpoint_weights
 
+from .batches import Batches
 from .logging import Report, TrainingLog
 from .optimizers import Optimizers
 from .options import to_flat
+from .processes import Processes
+from .resident import resident_if_it_fits
 from .run_folder import RunFolder, State
 from .stopping import StopRequest
 from .weight_average import WeightAverage
@@ -35,47 +40,70 @@ VALIDATION_SEED = 0  # of the crops: the same in every run, so that runs compare
 
 
 class Training:
-    """One run of a method on a prepared set; `recipe` is the method's config."""
+    """One run of a method on a prepared set; `recipe` is the method's config.
+
+    Raises:
+        UserError: the set lacks what the method needs, there is no such device, or the batch cannot be shared out.
+    """
 
     def __init__(self, method: type[Method], recipe: Recipe, prepared: PreparedSet, folder: RunFolder) -> None:
+        if method.full_rate:
+            prepared = prepared.full_rate() or prepared
+        recipe = method.config_for(recipe, prepared)
         self.recipe, self.folder, self._prepared = recipe, folder, prepared
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
-        self.device = _device(recipe.device)
+        self.processes = Processes(recipe.device)
+        self.device = self.processes.device
+        self._rows = self.processes.rows(recipe.batch)
         torch.manual_seed(recipe.seed)
         self.model = model = method(recipe, prepared.domains).to(self.device)
 
-        samples = recipe.crop_samples(prepared.sample_rate, model.frame_samples)
-        self._crops = Crops(prepared, "train", model.tracks, samples, recipe.batch, recipe.seed)
-        self._held_out = Crops(prepared, "validation", model.tracks, samples, recipe.batch, VALIDATION_SEED)
-        self._samples_per_step = recipe.batch * samples
-        self.steps_per_epoch = math.ceil(self._crops.total_samples / self._samples_per_step)
-        self.last_step = recipe.last_step(self.steps_per_epoch)
+        self.steps_per_epoch, self.last_step, self._samples_per_step = 1, 0, 0
+        if method.trained:
+            samples = recipe.crop_samples(prepared.sample_rate, model.frame_samples)
+            size = (model.tracks, samples, recipe.batch)
+            self._crops = Crops(prepared, "train", *size, recipe.seed, model.crops_are, model.augmented_tracks)
+            self._held_out = Crops(prepared, "validation", *size, VALIDATION_SEED, model.crops_are)
+            self._samples_per_step = recipe.batch * samples
+            self.steps_per_epoch = math.ceil(self._crops.total_samples / self._samples_per_step)
+            self.last_step = recipe.last_step(self.steps_per_epoch)
 
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._optimizer = Optimizers(model, recipe)
         self._average = WeightAverage(model, recipe.ema)
         self.step = 0
         self.seconds = 0.0  # of training, in all starts of the run
+        self.signalled = False  # whether SIGTERM or Ctrl-C has ended `run`
         self.losses = {"training": math.nan, "validation": math.nan, "best_validation": math.inf}
-        self._window = [0.0, 0]  # sum and number of the losses since the last report
+        self._window_sum, self._window_steps = self._sum_from(0.0), 0  # of the losses since the last report
 
     # ---- where the weights start -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Initialise the weights, or take them from the `init_from` checkpoint.
+        """Initialise the weights; networks that the `init_from` checkpoint has as well are taken from there.
 
         Raises:
-            UserError: that checkpoint cannot be read, or is of other networks.
+            UserError: that checkpoint cannot be read, has none of the networks, or one of other sizes.
         """
-        if not self.recipe.init_from:
-            self.model.initialise({track: self._crops.code_counts(track) for track in self.model.tracks})
-        else:
-            checkpoint = load_checkpoint(self.recipe.init_from)
-            for name, network in self.model.networks().items():
-                if checkpoint.networks.get(name) != network.config:
-                    raise UserError(f"{self.recipe.init_from}: its {name} has other sizes than the one to train")
-                load_weights(network, checkpoint.weights[name])
-        self._average = WeightAverage(self.model, self.recipe.ema)
+        model = self.model
+        tracks = model.tracks if model.trained and model.crops_are == "codes" else ()
+        model.initialise({track: self._crops.code_counts(track) for track in tracks})
+        if self.recipe.init_from:
+            self._warm_start(self.recipe.init_from)
+        self.processes.agree(model, self.step)
+        self._average = WeightAverage(model, self.recipe.ema)
+
+    def _warm_start(self, path: str) -> None:
+        checkpoint = load_checkpoint(path)
+        networks = {name: network for name, network in self.model.networks().items() if name in checkpoint.networks}
+        if not networks:
+            found, wanted = ", ".join(checkpoint.networks), ", ".join(self.model.networks())
+            raise UserError(f"{path}: has the networks {found}, and none of those to train: {wanted}")
+        for name, network in networks.items():
+            if checkpoint.networks[name] != network.config:
+                raise UserError(f"{path}: its {name} has other sizes than the one to train")
+            load_weights(network, checkpoint.weights[name])
 
     def load_state(self, state: State) -> None:
         """Go on from a saved state.
@@ -87,79 +115,127 @@ class Training:
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._average.load_state_dict(state["average"])
-            torch.set_rng_state(state["random"])
             self.step, self.seconds, self.losses = state["step"], state["seconds"], state["losses"]
-            self._window = state["window"]
+            window_sum, self._window_steps = state["window"]
+            self._window_sum = self._sum_from(window_sum)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(f"{self.folder.path}: its latest state does not fit this model: {reason}") from None
+        self.processes.agree(self.model, self.step)
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
     def run(self) -> bool:
         """Train until the last step, the time limit or a signal, and save; True when Ctrl-C ended it.
 
+        A method with nothing of its own to train is saved as it is.
+
         Raises:
-            UserError: the loss is no longer finite; the last checkpoints stay.
+            UserError: the loss is no longer finite, a file cannot be written, the GPU's memory is too small, or
+                another process has gone; the last checkpoints stay.
         """
-        recipe = self.recipe
+        recipe, processes = self.recipe, self.processes
         new = math.isnan(self.losses["validation"])  # neither validated nor saved yet
-        log = TrainingLog(self.folder.log, -1 if new else self.step, self.last_step)
-        with contextlib.closing(log), StopRequest(recipe.max_minutes) as stop:
+        with contextlib.ExitStack() as stack:
+            if processes.first:
+                stack.enter_context(self.folder.held())
+            if not self.model.trained:
+                self._save("latest")
+                self._save("best")
+                processes.any(False)
+                return False
+            log = None
+            if processes.first:
+                log = stack.enter_context(
+                    TrainingLog(self.folder.log, -1 if new else self.step, self.last_step, self.model.unit)
+                )
+            resident = resident_if_it_fits(self._crops, self.device)
+            batches = Batches(self._crops, self.device, self.model.tracks_at, self._rows, resident)
+            stack.enter_context(batches)
+            stop = stack.enter_context(StopRequest(recipe.max_minutes))
+            stack.enter_context(_enough_memory())
             clock = _Clock(self.step)
             if new:
                 self._report(log, clock, stop, self._validate())
                 self._save("latest")
-            while self.step < self.last_step and not stop.requested:
-                self._train_step()
-                self.step += 1
+            while self.step < self.last_step and not processes.any(stop.requested):
+                self._train_step(batches)
                 validate = self.step == self.last_step or self.step % recipe.validate_every == 0
                 if validate or self.step % recipe.log_every == 0:
                     self._report(log, clock, stop, self._validate() if validate else math.nan)
                 if self.step % recipe.save_every == 0:
                     self._save("latest")
             self._save("latest")
-            return stop.interrupted
+            self.signalled = processes.any(stop.signalled)
+            return processes.any(stop.interrupted)  # which waits: who reads the files next finds them whole
 
-    def _train_step(self) -> None:
+    def _train_step(self, batches: Batches) -> None:
         began = time.monotonic()
-        loss = self._loss(self._crops, self.step)
+        self._seed(self.step)
+        loss = self._in_precision(self.model.loss, batches[self.step])
         self._optimizer.zero_grad()
         loss.backward()
+        loss = self.processes.mean([weight.grad for weight in self._weights if weight.grad is not None], loss)
+        if self.recipe.clip_value:
+            torch.nn.utils.clip_grad_value_(self._weights, self.recipe.clip_value)
         if self.recipe.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._weights, self.recipe.clip_norm)
         self._optimizer.step(self.recipe.learning_rate_at(self.step, self.steps_per_epoch))
-        self._average.update(self.step + 1)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise UserError(f"the loss is {value} at step {self.step}: try a lower learning_rate, or clip_norm=1")
-        self._window = [self._window[0] + value, self._window[1] + 1]
+        self.step += 1
+        self._average.update(self.step)
+        self._window_sum += loss  # not read yet: a GPU may be steps behind
+        self._window_steps += 1
         self.seconds += time.monotonic() - began
+
+    def _sum_of_window(self) -> float:
+        """Of the losses since the last report; waits for the device.
+
+        Raises:
+            UserError: one of them was not finite.
+        """
+        total = self._window_sum.item()
+        if not math.isfinite(total):
+            raise UserError(f"the loss is {total} by step {self.step}: try a lower learning_rate, or clip_norm=1")
+        return total
 
     @torch.no_grad()
     def _validate(self) -> float:
-        """Nats a sample on the held-out crops, with the averaged weights; keeps the best."""
-        batches = math.ceil(self.recipe.validation_crops / self.recipe.batch)
+        """The loss on the held-out crops, with the averaged weights; keeps the best. The processes take turns."""
+        count = math.ceil(self.recipe.validation_crops / self.recipe.batch)
+        batches = Batches(self._held_out, self.device, lambda _: self.model.tracks)
+        values = {}
         with self._average.applied():
-            loss = sum(self._loss(self._held_out, i).item() for i in range(batches)) / batches
+            for number in range(self.processes.rank, count, self.processes.count):
+                self._seed(number)
+                values[number] = self._in_precision(self.model.validation_loss, batches[number]).item()
+        loss = sum(self.processes.gather(values, count)) / count
         self.losses["validation"] = loss
         if loss < self.losses["best_validation"]:
             self.losses["best_validation"] = loss
             self._save("best")
         return loss
 
-    def _loss(self, crops: Crops, batch: int) -> Tensor:
-        codes = {track: torch.from_numpy(array).to(self.device) for track, array in crops.batch(batch).items()}
+    def _sum_from(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float64, device=self.device)
+
+    def _in_precision(self, loss: Callable[[dict[str, Tensor]], Tensor], crops: dict[str, Tensor]) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            return self.model.loss(codes)
+            return loss(crops)
+
+    def _seed(self, number: int) -> None:
+        """Make what a loss draws a function of the step, so that no generator's state is part of the training's."""
+        sequence = np.random.SeedSequence([self.recipe.seed, number, self.processes.rank])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
     # ---- what is told and kept ---------------------------------------------------------------------------------------
 
-    def _report(self, log: TrainingLog, clock: _Clock, stop: StopRequest, validation: float) -> None:
-        total, count = self._window
-        self._window = [0.0, 0]
+    def _report(self, log: TrainingLog | None, clock: _Clock, stop: StopRequest, validation: float) -> None:
+        total, count = self._sum_of_window(), self._window_steps
+        self._window_sum, self._window_steps = self._sum_from(0.0), 0
         self.losses["training"] = total / count if count else math.nan
         pace = clock.seconds_per_step(self.step)
+        if log is None:
+            return
         log.write(
             Report(
                 step=self.step,
@@ -174,18 +250,24 @@ class Training:
         )
 
     def _save(self, name: str) -> None:
-        state = {
+        """Write "latest", from which the training can go on, or "best", a checkpoint alone."""
+        self._sum_of_window()  # nothing is saved after a loss that is not finite
+        if not self.processes.first:
+            return
+        with self._average.applied():
+            checkpoint = self._checkpoint() if self.model.trained else self.model.assembled()
+        self.folder.save(name, checkpoint, self._state() if name == "latest" else None)
+
+    def _state(self) -> State:
+        return {
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "average": self._average.state_dict(),
-            "random": torch.get_rng_state(),
             "step": self.step,
             "seconds": self.seconds,
             "losses": self.losses,
-            "window": self._window,
+            "window": [self._sum_of_window(), self._window_steps],
         }
-        with self._average.applied():
-            self.folder.save(name, state, self._checkpoint())
 
     def _checkpoint(self) -> Checkpoint:
         networks = self.model.networks()
@@ -208,13 +290,26 @@ class Training:
 
     def _provenance(self) -> dict[str, Any]:
         rate = self._prepared.sample_rate
+        losses = {name: value for name, value in self.losses.items() if math.isfinite(value)}
+        paths = ("init_from", *self.model.requires)
         return {
-            "losses": {name: value for name, value in self.losses.items() if math.isfinite(value)},
+            "losses": {"unit": self.model.unit, **losses},
             "hours": round(self.seconds / 3600, 3),
             "audio_hours_seen": round(self.step * self._samples_per_step / rate / 3600, 3),
             "data": describe_data(self._prepared),
-            "config": {**to_flat(self.recipe), "init_from": Path(self.recipe.init_from).name},  # no one's folders
+            "config": {
+                key: Path(value).name if key in paths else value  # no one's folders
+                for key, value in to_flat(self.recipe).items()
+            },
         }
+
+
+@contextlib.contextmanager
+def _enough_memory() -> Iterator[None]:
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise UserError("the GPU's memory is too small: try a smaller batch, or smaller crop_seconds") from None
 
 
 class _Clock:
@@ -240,9 +335,3 @@ def describe_data(prepared: PreparedSet) -> dict[str, Any]:
         **{f"{split}_pieces": len(found) for split, found in pieces.items()},
         **{f"{split}_samples": int(np.sum([piece.samples for piece in found])) for split, found in pieces.items()},
     }
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but torch finds no usable GPU")
-    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))

@@ -15,18 +15,20 @@ SMALLEST_MATRIX = 8  # rows and columns that a matrix must have for Muon: not th
 
 
 class Optimizers:
-    """One or two optimizers, each for its own weights, that step together at one learning rate.
+    """One or two optimizers, each for its own weights, that step together at one learning rate; frozen ones stay.
 
     Attributes:
         matrices: the weights that Muon steps; Adam steps the others.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        weights = dict(model.named_parameters())
+        weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         hidden = {name for name, weight in weights.items() if recipe.optimizer == "muon" and _is_hidden(name, weight)}
         self.matrices = [weights[name] for name in weights if name in hidden]
         others = [weights[name] for name in weights if name not in hidden]
-        self._all: list[torch.optim.Optimizer] = [torch.optim.Adam(others, recipe.learning_rate, foreach=True)]
+        self._all: list[torch.optim.Optimizer] = []
+        if others:
+            self._all.append(torch.optim.Adam(others, recipe.learning_rate, foreach=True))
         if self.matrices:
             self._all.append(Muon(self.matrices, recipe.learning_rate))
 

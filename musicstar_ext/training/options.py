@@ -43,20 +43,25 @@ def from_flat(config_type: type[Config], flat: Mapping[str, Any]) -> Config:
     return config_type(**arguments)
 
 
-def with_settings(config_type: type[Config], base: Mapping[str, Any], settings: Iterable[str]) -> Config:
+def with_settings(
+    config_type: type[Config], base: Mapping[str, Any], settings: Iterable[str], others: str = ""
+) -> Config:
     """A config from flat values and, over them, `KEY=VALUE` texts.
+
+    Args:
+        others: said after the list of known keys where one is unknown: what else may be set.
 
     Raises:
         UserError: a text without "=", an unknown key (the message lists the known ones), or a value of another type.
     """
     kinds = _kinds(config_type)
-    flat = dict(base)
+    flat = {**to_flat(config_type()), **base}  # a config may have other defaults for a nested one than that has
     for setting in settings:
         key, separator, text = setting.partition("=")
         if not separator:
             raise UserError(f"--set takes KEY=VALUE, not {setting!r}")
         if key not in kinds:
-            raise UserError(f"--set: unknown key {key!r}; known: {', '.join(kinds)}")
+            raise UserError(f"--set: unknown key {key!r}; known: {', '.join(kinds)}{others}")
         flat[key] = _parse(key, text, kinds[key])
     return from_flat(config_type, flat)
 

@@ -4,24 +4,32 @@
 |---|---|
 | `config.json` | method, settings and data that the run was started with |
 | `log.csv` | losses and speed, a row each reported step |
-| `latest.state.pt`, `best.state.pt` | what a training goes on from: weights, optimizer, average, random state, step |
+| `latest.state.pt` | what a training goes on from: weights, optimizer, average, step |
 | `latest.safetensors`, `best.safetensors` | what `translate --model` reads: the (averaged) weights in our format |
 
-Each file is replaced whole, and a state needs no other file: whenever the run is killed, the latest state is there.
+Each file is replaced whole, and the state needs no other file: whenever the run is killed, the latest state is there.
+Of several processes only the first one writes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
+import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from musicstar_ext.atomic import replacing
 from musicstar_ext.checkpoints import Checkpoint, save, write_atomically
 from musicstar_ext.errors import UserError
+
+from .processes import is_first
 
 State = dict[str, Any]
 
@@ -43,6 +51,8 @@ class RunFolder:
         Raises:
             UserError: the folder already holds a run, or cannot be written.
         """
+        if not is_first():
+            return
         if self._config.exists():
             raise UserError(f"{self.path}: already holds a run; go on with --resume, or choose another --run folder")
         try:
@@ -52,7 +62,29 @@ class RunFolder:
         self.write_description(description)
 
     def write_description(self, description: dict[str, Any]) -> None:
-        write_atomically(self._config, (json.dumps(description, indent=2) + "\n").encode())
+        if is_first():
+            write_atomically(self._config, (json.dumps(description, indent=2) + "\n").encode())
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While a training writes here: no other one may; what a killed one has left half-written is removed.
+
+        Raises:
+            UserError: another training is under way in the folder.
+        """
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+            except BlockingIOError:
+                raise UserError(f"{self.path}: another training is under way in this folder") from None
+            except OSError:
+                pass  # a file system without locks
+            for leftover in self.path.glob(".musicstar-*.part"):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(folder)
 
     def description(self) -> dict[str, Any]:
         """What `create` was given.
@@ -70,11 +102,18 @@ class RunFolder:
             raise UserError(f"{self._config}: is damaged ({error})") from None
         return description
 
-    def save(self, name: str, state: State, checkpoint: Checkpoint) -> None:
-        """Write a state and the checkpoint for the core under `name`: "latest" or "best"."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomically(self.path / f"{name}.state.pt", buffer.getvalue())
+    def save(self, name: str, checkpoint: Checkpoint, state: State | None = None) -> None:
+        """Write the checkpoint for the core under `name`, "latest" or "best", and before it the state.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written; the old files are then untouched.
+        """
+        if state is not None:
+            buffer = io.BytesIO()  # torch's own file writer ends the process on a full disk
+            torch.save(state, buffer)
+            path = self.path / f"{name}.state.pt"
+            with replacing(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+                file.write(buffer.getbuffer())
         save(checkpoint, self.path / f"{name}.safetensors")
 
     def latest_state(self) -> State | None:

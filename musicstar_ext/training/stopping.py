@@ -26,6 +26,11 @@ class StopRequest:
         return self._signal is not None or self.seconds_left <= 0
 
     @property
+    def signalled(self) -> bool:
+        """Whether it was a signal, and not the time."""
+        return self._signal is not None
+
+    @property
     def interrupted(self) -> bool:
         """Whether it was Ctrl-C, which a command answers with its own exit status."""
         return self._signal == signal.SIGINT

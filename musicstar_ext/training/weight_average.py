@@ -12,11 +12,11 @@ from torch import Tensor, nn
 class WeightAverage:
     """average <- keep * average + (1 - keep) * weights, after each step; `keep` grows to its value at the start.
 
-    With keep = 0 the average is the weights themselves and costs nothing.
+    With keep = 0 the average is the weights themselves and costs nothing; frozen weights have none.
     """
 
     def __init__(self, model: nn.Module, keep: float) -> None:
-        self._weights = dict(model.named_parameters())
+        self._weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self._keep = keep
         self._average = {name: weight.detach().clone() for name, weight in self._weights.items()} if keep else {}
 

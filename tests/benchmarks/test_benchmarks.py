@@ -23,7 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", ["sampling", "encoder", "translate"])
+@pytest.mark.parametrize("name", ["sampling", "encoder", "translate", "crops"])
 def test_quick_rows(name, tmp_path):
     saved = tmp_path / "rows.json"
     result = run(f"{name}.py", "--quick", "--json", "--save", str(saved))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from musicstar_ext.data.corpus import read_score, score_names
+from musicstar_ext.data.corpus import cache_folder, read_score, score_names
 
 pytest.importorskip("music21", reason="scores come with music21")
 
@@ -30,3 +30,12 @@ def test_a_chorale_is_read_with_its_ties_joined_and_comes_from_the_cache_the_nex
     assert cached.stat().st_mtime_ns == stamp
     cached.write_text("{")
     assert read_score("bach/bwv66.6.mxl", tmp_path) == score
+
+
+def test_scores_are_cached_for_all_sets_where_there_is_a_place_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MUSICSTAR_CACHE", str(tmp_path / "cache"))
+    assert cache_folder(tmp_path / "set") == tmp_path / "cache" / "scores"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MUSICSTAR_CACHE", str(tmp_path / "file"))
+    assert cache_folder(tmp_path / "set") == tmp_path / "set" / ".scores"
+    assert (tmp_path / "set" / ".scores").is_dir()

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from musicstar_ext.data.augmentation import shift_spans
 from musicstar_ext.data.crops import SILENCE, Crops, mu_law_table, to_codes
 from musicstar_ext.data.prepared import PreparedSet
 from musicstar_ext.data.prepared_writer import write_description, write_piece
@@ -18,15 +19,13 @@ def prepared(tmp_path_factory):
     for number, (name, length) in enumerate(LENGTHS.items()):
         ramp = (10_000 * number - 10_000 + 16 * np.arange(length)).astype(np.int16)
         tracks = {"a": ramp, "one": ramp, "b": ramp + 1, "two": ramp + 1}
-        entries[name] = write_piece(
-            folder, name, tracks, 16_000, {"split": "train", "levels": {"one": -20, "two": -20}}
-        )
+        entries[name] = write_piece(folder, name, tracks, 16_000, {"split": "train"})
     write_description(folder, 16_000, DOMAINS, entries, {})
     return PreparedSet.open(folder)
 
 
-def crops(prepared, samples=50, batch=4, seed=0, tracks=("one", "two")):
-    return Crops(prepared, "train", tracks, samples, batch, seed)
+def crops(prepared, samples=50, batch=4, seed=0, tracks=("one", "two"), **options):
+    return Crops(prepared, "train", tracks, samples, batch, seed, **options)
 
 
 def test_table_is_the_published_mu_law():
@@ -79,6 +78,53 @@ def test_a_short_piece_ends_in_silence(prepared):
     rows = [row for step in range(8) for row in found.batch(step)["one"]]
     lengths = {int(np.flatnonzero(row != SILENCE)[-1]) + 1 for row in rows}
     assert lengths == set(LENGTHS.values())
+
+
+def test_some_rows_of_some_tracks(prepared):
+    found = crops(prepared, batch=6)
+    whole = found.batch(3)
+    part = found.batch(3, tracks=("two",), rows=slice(2, 4))
+    assert part.keys() == {"two"}
+    assert np.array_equal(part["two"], whole["two"][2:4])
+    assert found.batch(3, without=("one",)).keys() == {"two"}
+
+
+def test_audio(prepared):
+    codes, audio = crops(prepared, samples=100), crops(prepared, samples=100, kind="audio")
+    for step in range(5):
+        one = audio.batch(step)["one"]
+        assert one.shape == (4, 1, 100)
+        assert one.dtype == np.float32
+        samples = (one[:, 0] * 32768).astype(np.int16)
+        assert np.array_equal(to_codes(samples), codes.batch(step)["one"])
+
+
+def test_stereo(tmp_path):
+    samples = np.arange(400, dtype=np.int16).reshape(200, 2)
+    entry = write_piece(tmp_path, "piece", {"a": samples, "one": samples}, 44_100, {"split": "train"})
+    write_description(tmp_path, 44_100, {"one": ["a"]}, {"piece": entry}, {}, channels=2)
+    prepared = PreparedSet.open(tmp_path)
+    batch = Crops(prepared, "train", ("a",), 50, 4, 0, kind="audio").batch(0)["a"]
+    assert batch.shape == (4, 2, 50)
+    assert np.array_equal(batch[:, 1], batch[:, 0] + np.float32(1 / 32768))
+    assert Crops(prepared, "train", ("a",), 300, 2, 0, kind="audio").batch(0)["a"][:, :, 200:].any() == 0
+    with pytest.raises(UserError, match="has 2 channels; mu-law codes are of one"):
+        Crops(prepared, "train", ("a",), 50, 4, 0)
+
+
+def test_twins_are_the_shifted_crops(prepared):
+    found = crops(prepared, samples=180, batch=8, tracks=("one", "two"), kind="audio", augmented=("two",))
+    batch, plain = found.batch(7), crops(prepared, samples=180, batch=8, kind="audio").batch(7)
+    assert batch.keys() == {"one", "two", "two augmented"}
+    assert np.array_equal(batch["two"], plain["two"])
+    samples = (batch["two"][:, 0] * 32768).astype(np.int16)
+    expected = shift_spans(samples, found.shifts(7, "two"))
+    assert np.array_equal(batch["two augmented"][:, 0] * 32768, expected)
+    assert not np.array_equal(expected, samples)
+    part = found.batch(7, rows=slice(3, 5), without=("two",))
+    assert part.keys() == {"one", "two augmented"}
+    assert np.array_equal(part["two augmented"], batch["two augmented"][3:5])
+    assert found.batch(7, tracks=("one",)).keys() == {"one"}
 
 
 def test_code_counts(prepared):

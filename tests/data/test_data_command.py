@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_sound_fonts import write_fake_font
 
 from musicstar_ext.data.__main__ import main
 
@@ -12,7 +13,7 @@ from musicstar_ext.data.__main__ import main
 def fonts(tmp_path: Path) -> list[str]:
     """Arguments that name two files which look like sound fonts."""
     for name in ("a.sf2", "b.sf2"):
-        (tmp_path / name).write_bytes(b"RIFF\0\0\0\0sfbk")
+        write_fake_font(tmp_path / name)
     return ["--sound-font", str(tmp_path / "a.sf2"), "--test-sound-font", str(tmp_path / "b.sf2")]
 
 
@@ -45,6 +46,14 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["render", "out", "--split", "0.8,0.3,0.1"], "three shares"),
         (["render", "out", "--split", "1.2,-0.1,-0.1"], "three shares"),
         (["render", "out", "--split", "a,b,c"], "must be a number"),
+        (["render", "out", "--domain", "a=x:kazoo"], "'kazoo' is no General MIDI program"),
+        (["render", "out", "--domain", "a=x:0", "--domain", "b=y:0,z:0"], "same number of stems"),
+        (["render", "out", "--domain", "a=x:piccolo", "--domain", "b=y:tuba"], "less than an octave"),
+        (["render", "out", "--range", "strings=C9-C1"], "STEM=LOWEST-HIGHEST"),
+        (["render", "out", "--range", "flute=C4-C6"], "no such stem; there are strings, piano"),
+        (["render", "out", "--source", "strings"], "no such domain; there are strings-piano, clarinet-vibraphone"),
+        (["render", "out", "--source", "strings-piano", "--source", "strings-piano"], "may be given once"),
+        (["render", "out", "--sound-font", "few.sf2"], "few.sf2: has no General MIDI program 11"),
         (["render", "out", "--sound-font", "/none.sf2"], "/none.sf2: cannot be read: No such file"),
         (["render", "out", "--sound-font", __file__], "not a sound font"),
     ],
@@ -57,7 +66,8 @@ def test_each_bad_argument_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "held-out.sf2").write_bytes(b"RIFF\0\0\0\0sfbk")
+    write_fake_font(tmp_path / "held-out.sf2")
+    write_fake_font(tmp_path / "few.sf2", [0, 48, 71])
     if "--sound-font" in arguments:
         arguments = [*arguments, "--test-sound-font", "held-out.sf2"]
     assert problem in refused(arguments, capsys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,146 +12,143 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from short_scores import cache_short_scores
 
-from musicstar_ext.data import render
-from musicstar_ext.data.plan import PROGRAMS, PiecePlan, SetOptions
+from musicstar_ext.data import render, scores
+from musicstar_ext.data.instruments import DEFAULT_DOMAINS, make_domains, parse_domain
+from musicstar_ext.data.mixing import SAMPLE_RATE
+from musicstar_ext.data.plan import SetOptions
 from musicstar_ext.data.prepared import PreparedSet
 from musicstar_ext.data.prepared_writer import read_whole_piece
-from musicstar_ext.data.render import SAMPLE_RATE, TRACKS, mix_piece, render_set
-from musicstar_ext.data.scores import Note, Score
-from musicstar_ext.data.synthesis import SYNTHESIS_RATE, TAIL, SoundFont
+from musicstar_ext.data.render import render_set, tracks_of
 from musicstar_ext.errors import UserError
 
-CHORALE = "bach/bwv320.mxl"
-SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
-ALL_PROGRAMS = [program for programs in PROGRAMS.values() for program in programs.values()]
-
-
-def scale(offset: int) -> tuple[Note, ...]:
-    return tuple(Note(0.5 * i, 0.45, pitch + offset, 90) for i, pitch in enumerate(SCALE))
+TRACKS = tracks_of(DEFAULT_DOMAINS)
+ALL_FOR_TRAINING = {"train": 1.0, "validation": 0.0, "test": 0.0}
 
 
 @pytest.fixture
-def scale_plan(sound_font: Path) -> PiecePlan:
-    """A scale for the first instrument, an octave below it for the second."""
-    score = Score(((scale(0),), (scale(-5),)), 0, 120.0, 0)
-    return PiecePlan("0001-scale", "train", "scale", "Scale", "Nobody", 0, 0, score, sound_font, 2.0)
-
-
-@pytest.fixture
-def font(sound_font: Path):
-    font = SoundFont(sound_font, ALL_PROGRAMS)
-    yield font
-    font.close()
-
-
-def test_a_piece_is_rendered_the_same_every_time(scale_plan: PiecePlan, font: SoundFont):
-    once, levels, gains = mix_piece(scale_plan, font)
-    font.play((scale(3),), 0, 4.0)  # what was played before leaves no trace
-    again, *others = mix_piece(scale_plan, font)
-    assert others == [levels, gains]
-    for track in TRACKS:
-        np.testing.assert_array_equal(once[track], again[track])
-
-
-def test_tracks_are_aligned_and_a_mixture_is_the_sum_of_its_stems(scale_plan: PiecePlan, font: SoundFont):
-    tracks, levels, _ = mix_piece(scale_plan, font)
-    assert list(tracks) == TRACKS
-    (length,) = {len(audio) for audio in tracks.values()}
-    assert abs(length / SAMPLE_RATE - (scale_plan.score.seconds + TAIL)) < 0.002
-    for domain, programs in PROGRAMS.items():
-        total = sum(tracks[stem].astype(int) for stem in programs)
-        np.testing.assert_array_equal(total, tracks[domain])
-        assert 0.6 * 32768 < np.abs(total).max() < 0.71 * 32768  # -3 dBFS, or a stem's peak
-        level = levels[domain]
-        assert level is not None
-        assert -40 < level < -3
-
-
-def test_notes_begin_when_the_score_says(font: SoundFont):
-    """Struck instruments sound at once; after a second of rest, the first loud sample is their attack."""
-    voice = tuple(Note(0.1 + 1.1 * i, 0.1, pitch, 100) for i, pitch in enumerate(SCALE))
-    for program in (PROGRAMS["strings-piano"]["piano"], PROGRAMS["clarinet-vibraphone"]["vibraphone"]):
-        audio = np.abs(font.play((voice,), program, 9.0))
-        for note in voice:
-            around = audio[round((note.start - 0.05) * SYNTHESIS_RATE) : round((note.start + 0.05) * SYNTHESIS_RATE)]
-            attack = np.argmax(around > 0.3 * around.max()) / SYNTHESIS_RATE - 0.05
-            assert -0.002 < attack < 0.015
-
-
-@pytest.mark.parametrize("program", ALL_PROGRAMS)
-def test_pitches_are_those_of_the_score(font: SoundFont, program: int):
-    audio = font.play((scale(0),), program, 4.0)
-    size = 1 << 16
-    for note in scale(0):
-        start = round((note.start + 0.1) * SYNTHESIS_RATE)
-        part = audio[start : start + round(0.3 * SYNTHESIS_RATE)]
-        spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part)), size))
-        pitch = 69 + 12 * np.log2(np.maximum(np.arange(len(spectrum)) * SYNTHESIS_RATE / size, 1) / 440)
-        near = np.abs(pitch - note.pitch) < 1.5  # the loudest within a tone and a half is the note itself
-        assert abs(pitch[near][spectrum[near].argmax()] - note.pitch) < 0.5
-
-
-def test_a_font_without_the_instruments_is_refused(sound_font: Path, tmp_path: Path):
-    (tmp_path / "text.sf2").write_text("no font")
-    with pytest.raises(UserError, match="not a sound font"):
-        SoundFont(tmp_path / "text.sf2", ALL_PROGRAMS)
-    (tmp_path / "cut.sf2").write_bytes(sound_font.read_bytes()[:5000])
-    with pytest.raises(UserError, match="cannot load"):
-        SoundFont(tmp_path / "cut.sf2", ALL_PROGRAMS)
-
-
-@pytest.fixture
-def one_chorale(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The corpus is a few scores of four seconds, which are not parsed."""
     pytest.importorskip("music21", reason="scores come with music21")
-    monkeypatch.setattr(render, "score_names", lambda: [[CHORALE]])
+    monkeypatch.setenv("MUSICSTAR_CACHE", str(tmp_path / "cache"))
+    names = cache_short_scores(tmp_path / "cache", 3)
+    monkeypatch.setattr(render, "score_names", lambda: [names])
+    monkeypatch.setattr(scores, "SHORTEST", 1.0)
 
 
-@pytest.mark.usefixtures("one_chorale")
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("short_scores")
 def test_a_set_is_whole_and_a_second_run_keeps_what_is_whole(sound_font: Path, tmp_path: Path):
     output = tmp_path / "set"
-    options = SetOptions(0, {"train": 1.0, "validation": 0.0, "test": 0.0}, {"train": [sound_font]})
-    report = render_set(output, options, pieces=2, jobs=2)
-    assert (report.pieces, report.kept) == (2, 0)
+    options = SetOptions(0, ALL_FOR_TRAINING, {"train": [sound_font]})
+    report = render_set(output, options, pieces=4, jobs=2)
+    assert (report.pieces, report.kept, report.scores, report.most_often) == (4, 0, 3, 2)
     prepared = PreparedSet.open(output)
-    first, second = prepared.pieces("train")
-    assert report.hours == pytest.approx((first.samples + second.samples) / SAMPLE_RATE / 3600)
-    assert first.details["score"] == CHORALE
-    assert first.details["sound_font"] == sound_font.name
+    pieces = prepared.pieces("train")
+    assert report.hours == pytest.approx(sum(piece.samples for piece in pieces) / SAMPLE_RATE / 3600)
+    first, second, *_ = pieces
+    assert first.details["score"].startswith("short/")
+    assert first.details["performances"]["strings-piano"]["piano"]["sound_font"] == sound_font.name
+    notes = first.notes()
+    assert notes is not None
+    assert list(notes) == ["strings", "piano", "clarinet", "vibraphone"]
+    np.testing.assert_array_equal(notes["strings"], notes["clarinet"])
+    assert (notes["piano"][:, 0] + notes["piano"][:, 1]).max() < first.samples / SAMPLE_RATE
 
     lost = output / second.name / "piano.wav"
     expected = lost.read_bytes()
     lost.unlink()
     stamp = (output / first.name).stat().st_mtime_ns
-    report = render_set(output, options, pieces=2, jobs=1)
-    assert (report.pieces, report.kept) == (2, 1)
+    report = render_set(output, options, pieces=4, jobs=1)
+    assert (report.pieces, report.kept) == (4, 3)
     assert lost.read_bytes() == expected
     assert (output / first.name).stat().st_mtime_ns == stamp
     assert PreparedSet.open(output).made_by["seed"] == 0
 
 
+@pytest.mark.usefixtures("short_scores")
+def test_three_instruments_a_source_and_a_full_rate_copy_are_the_same_with_any_number_of_jobs(
+    sound_font: Path, tmp_path: Path
+):
+    asked = [
+        "strings-piano-flute=strings:48,piano:0,flute:73",
+        "clarinet-vibraphone-trumpet=clarinet,vibraphone,trumpet",
+    ]
+    domains = make_domains([parse_domain(text) for text in asked])
+    options = SetOptions(5, ALL_FOR_TRAINING, {"train": [sound_font]}, domains, "strings-piano-flute")
+    one, other = tmp_path / "one", tmp_path / "other"
+    render_set(one, options, pieces=2, jobs=1, full_rate=True)
+    render_set(other, options, pieces=2, jobs=2)
+    alone = files_of(other)
+    assert not [name for name in alone if name.startswith("full-rate")]
+    assert {name: data for name, data in files_of(one).items() if not name.startswith("full-rate")} == alone
+
+    prepared = PreparedSet.open(one)
+    assert prepared.tracks == tracks_of(domains)
+    assert prepared.made_by["source"] == "strings-piano-flute"
+    copy = prepared.full_rate()
+    assert copy is not None
+    assert (copy.sample_rate, copy.channels, copy.domains) == (44_100, 2, prepared.domains)
+    for piece, copied in zip(prepared.pieces("train"), copy.pieces("train"), strict=True):
+        assert abs(piece.samples / SAMPLE_RATE - copied.samples / 44_100) < 0.001
+        assert copied.audio("flute").shape == (copied.samples, 2)
+        assert copied.details["gains"] == piece.details["gains"]
+
+    assert render_set(other, options, pieces=2, jobs=1, full_rate=True).kept == 0  # what is missing is made
+    assert files_of(one) == files_of(other)
+    piece = prepared.pieces("train")[0].name
+    (one / "full-rate" / piece / "flute.wav").unlink()
+    assert render_set(one, options, pieces=2, jobs=1).kept == 1  # a copy that is there is kept up
+    assert files_of(one) == files_of(other)
+
+
+@pytest.mark.usefixtures("short_scores")
+def test_another_way_to_render_makes_other_pieces_of_the_same_name(sound_font: Path, tmp_path: Path):
+    plain = SetOptions(0, ALL_FOR_TRAINING, {"train": [sound_font]})
+    render_set(tmp_path / "set", plain, pieces=1)
+    (name,) = json.loads((tmp_path / "set" / "dataset.json").read_text())["pieces"]
+    target = (tmp_path / "set" / name / "vibraphone.wav").read_bytes()
+    source = (tmp_path / "set" / name / "piano.wav").read_bytes()
+    varied = SetOptions(0, ALL_FOR_TRAINING, {"train": [sound_font]}, source="strings-piano")
+    assert render_set(tmp_path / "set", varied, pieces=1).kept == 0
+    assert (tmp_path / "set" / name / "vibraphone.wav").read_bytes() == target
+    assert (tmp_path / "set" / name / "piano.wav").read_bytes() != source
+
+
 RENDER_MANY = """
 import sys
 from pathlib import Path
-from musicstar_ext.data import render
+from musicstar_ext.data import render, scores
 from musicstar_ext.data.plan import SetOptions
 from musicstar_ext.errors import run_command
-output, font, score = sys.argv[1:]
-render.score_names = lambda: [[score]]
-options = SetOptions(0, {"train": 1.0, "validation": 0.0, "test": 0.0}, {"train": [Path(font)]})
-sys.exit(run_command(lambda: print(render.render_set(Path(output), options, pieces=60, jobs=2)), "render"))
+output, font, jobs, *names = sys.argv[1:]
+render.score_names = lambda: [names]
+scores.SHORTEST = 1.0
+shares = {"train": 1.0, "validation": 0.0, "test": 0.0}
+options = SetOptions(0, shares, {"train": [Path(font)]}, source="strings-piano")
+arguments = {"pieces": 120, "jobs": int(jobs), "full_rate": True}
+sys.exit(run_command(lambda: print(render.render_set(Path(output), options, **arguments)), "render"))
 """
 
 
-@pytest.mark.usefixtures("one_chorale")
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("sent", "status", "jobs"),
+    [(signal.SIGINT, 130, 2), (signal.SIGKILL, -signal.SIGKILL, 2), (signal.SIGINT, 130, 1)],
+)
 def test_a_render_that_is_stopped_leaves_whole_pieces_only(
-    sound_font: Path, tmp_path: Path, sent: signal.Signals, status: int
+    sound_font: Path, tmp_path: Path, sent: signal.Signals, status: int, jobs: int
 ):
+    pytest.importorskip("music21", reason="scores come with music21")
+    names = cache_short_scores(tmp_path / "cache", 3)
     output = tmp_path / "set"
-    command = [sys.executable, "-c", RENDER_MANY, str(output), str(sound_font), CHORALE]
+    command = [sys.executable, "-c", RENDER_MANY, str(output), str(sound_font), str(jobs), *names]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        environment = {**os.environ, "MUSICSTAR_CACHE": str(tmp_path / "cache")}
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
     deadline = time.monotonic() + 60
     while not list(output.glob("0*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -161,11 +159,12 @@ def test_a_render_that_is_stopped_leaves_whole_pieces_only(
         time.sleep(0.1)
     assert not group_lives(process.pid)
 
-    pieces = [path.name for path in output.iterdir() if not path.name.startswith(".")]
-    assert pieces
-    assert all(read_whole_piece(output, piece, TRACKS) for piece in pieces)
-    if sent is signal.SIGINT:
-        assert [path.name for path in output.iterdir() if path.name.startswith(".")] == [".scores"]
+    for folder in (output, output / "full-rate"):
+        pieces = [path.name for path in folder.iterdir() if path.name.startswith("0")]
+        assert pieces or folder != output
+        assert all(read_whole_piece(folder, piece, TRACKS) for piece in pieces)
+        if sent is signal.SIGINT:
+            assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
     with pytest.raises(UserError, match="not finished yet"):
         PreparedSet.open(output)
 

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 
+from musicstar_ext.data import scores
 from musicstar_ext.data.corpus import WrittenNote, WrittenScore
-from musicstar_ext.data.scores import FASTER, LONGEST, LOUDEST, RANGES, SHORTEST, SLOWER, SOFTEST, arrange
+from musicstar_ext.data.scores import FASTER, LONGEST, LOUDEST, SHORTEST, SLOWER, SOFTEST, Score
+
+RANGES = ((50, 94), (53, 89))
+
+
+def arrange(written: WrittenScore, variant: int, seed: int, ranges: Sequence[tuple[int, int]] = RANGES) -> Score | None:
+    return scores.arrange(written, variant, seed, ranges)
 
 
 def written(parts: int = 4, bars: int = 16, name: str = "a") -> WrittenScore:
@@ -52,9 +60,8 @@ def test_repeated_notes_of_a_voice_never_overlap():
 
 
 def test_a_long_score_gives_one_excerpt_after_the_other():
-    scores = [arrange(written(bars=300), variant, 0) for variant in range(4)]
     firsts = []
-    for score in scores:
+    for score in [arrange(written(bars=300), variant, 0) for variant in range(4)]:
         assert score is not None
         assert SHORTEST <= score.seconds <= LONGEST
         assert min(note.start for voices in score.stems for voice in voices for note in voice) == 0
@@ -71,6 +78,23 @@ def test_either_instrument_gets_the_tune_sometimes():
         means = [max(sum(n.pitch for n in voice) / len(voice) for voice in voices) for voices in score.stems]
         tops.add(means[0] > means[1])
     assert tops == {True, False}
+
+
+@pytest.mark.parametrize("instruments", [1, 3, 4, 5])
+def test_any_number_of_instruments_share_the_parts(instruments: int):
+    ranges = [(40 + 6 * i, 60 + 6 * i) for i in range(instruments)]
+    tops = set()
+    for variant in range(10):
+        score = arrange(written(parts=5), variant, 0, ranges)
+        assert score is not None
+        assert len(score.stems) == instruments
+        assert sum(len(voices) for voices in score.stems) == 5
+        for (low, high), voices in zip(ranges, score.stems, strict=True):
+            assert voices
+            assert all(low <= note.pitch <= high for voice in voices for note in voice)
+        tops.add(len(score.stems[0]))
+    assert tops == {1: {5}, 3: {1, 2}, 4: {1, 2}, 5: {1}}[instruments]
+    assert arrange(written(parts=instruments - 1), 0, 0, ranges) is None
 
 
 def test_scores_that_cannot_be_shared_out_are_left():

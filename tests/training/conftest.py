@@ -10,7 +10,7 @@ import pytest
 from musicstar_ext.data.prepared_writer import write_description, write_piece
 
 RATE = 16_000
-DOMAINS = {"bright": ["lead"], "dark": ["bass"]}
+DOMAINS = {"bright": ["lead", "descant"], "dark": ["bass", "tenor"]}
 
 
 def melody(seed: int, seconds: float, overtone: int) -> np.ndarray:
@@ -26,15 +26,16 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny_set")
     entries = {}
     for number, split in enumerate(("train", "train", "validation", "test")):
-        bright, dark = melody(number, 2.0 + number / 7, 3), melody(number, 2.0 + number / 7, 2)
-        tracks = {"lead": bright, "bright": bright, "bass": dark, "dark": dark}
-        details = {"split": split, "levels": {"bright": -13.5, "dark": -14.5}}
-        entries[f"piece-{number}"] = write_piece(folder, f"piece-{number}", tracks, RATE, details)
+        tracks = {}
+        for overtone, (domain, stems) in enumerate(DOMAINS.items(), start=2):
+            tracks |= {stem: melody(2 * number + i, 2.0 + number / 7, overtone) for i, stem in enumerate(stems)}
+            tracks[domain] = sum(tracks[stem] for stem in stems)
+        entries[f"piece-{number}"] = write_piece(folder, f"piece-{number}", tracks, RATE, {"split": split})
     write_description(folder, RATE, DOMAINS, entries, {"command": "tests"})
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_settings() -> list[str]:
     """Small networks, small batches; a report each 5 steps."""
     return [

@@ -1,8 +1,10 @@
 import csv
 import math
+import os
 
 import pytest
 
+from musicstar_ext.errors import UserError
 from musicstar_ext.training.logging import COLUMNS, Report, TrainingLog, duration
 
 
@@ -59,3 +61,19 @@ def test_a_row_cut_by_a_kill_is_dropped(tmp_path):
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_unit(tmp_path, capsys):
+    with TrainingLog(tmp_path / "log.csv", -1, last_step=50, unit="L1") as log:
+        log.write(report(10, validation=2.25))
+    assert "loss 2.5000  validation 2.2500 L1" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line(tmp_path):
+    log = TrainingLog(tmp_path / "log.csv", -1, last_step=50)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, log._file.fileno())
+    os.close(full)
+    with pytest.raises(UserError, match=r"log\.csv: cannot be written: No space left on device"), log:
+        log.write(report(10))
