@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from musicstar_ext.checkpoints import write_atomically
 from musicstar_ext.errors import UserError
+from musicstar_ext.runtime.level import LevelMeter
 
-from .prepared import DESCRIPTION, FORMAT, SPLITS, VERSION
+from .prepared import DESCRIPTION, FILE_NAME, FORMAT, FULL_RATE, NOTES, SPLITS, VERSION
 from .wav import find_samples, write_wav
 
 PIECE = "piece.json"
 UNFINISHED = ".part"  # ending of the hidden folders in which pieces are written
+AT_A_TIME = 800 * 1024  # samples of which a level is measured: bounded memory for long pieces
 
 
 def make_output_folder(folder: Path) -> None:
@@ -53,32 +55,41 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_piece(
-    folder: Path, name: str, tracks: Mapping[str, NDArray[np.int16]], sample_rate: int, details: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    tracks: Mapping[str, NDArray[np.int16]],
+    sample_rate: int,
+    details: Mapping[str, Any],
+    notes: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, Any]:
     """Write one piece whole, in place of an earlier one of that name.
 
     Args:
-        tracks: [samples] of every track, all of one length.
-        details: its entry of `dataset.json`, without the number of samples.
+        tracks: [samples] or [samples, 2] of every track, all of one shape. They are asked for one after the other, and
+            no two are held at a time: a mapping may make each when it is asked for.
+        details: what else its entry of `dataset.json` says: "split", and where it comes from.
+        notes: {stem: [notes, 4]}, where they are known: start and duration in seconds, MIDI pitch, MIDI velocity.
 
     Returns:
-        The entry of `dataset.json`.
+        The entry of `dataset.json`: `details`, the number of samples and every track's level.
 
     Raises:
         UserError: the folder cannot be written, or something that is not a piece is in the way.
     """
-    lengths = {len(samples) for samples in tracks.values()}
-    if len(lengths) != 1:
-        raise ValueError(f"tracks of different lengths: {sorted(lengths)}")
+    if not FILE_NAME.fullmatch(name) or name == FULL_RATE:
+        raise UserError(f"{name!r} cannot be the name of a piece")
     place = folder / name
     if place.exists() and not (place / PIECE).is_file():
         raise UserError(f"{place}: is in the way, and not a piece that this command made")
-    entry = {**details, "samples": lengths.pop()}
     try:
         part = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=UNFINISHED))
         try:
-            for track, samples in tracks.items():
-                write_wav(part / f"{track}.wav", samples, sample_rate)
+            entry = {**details, **_write_tracks(part, tracks, sample_rate)}
+            if notes is not None:
+                rows = {
+                    stem: np.asarray(of_stem, np.float64).reshape(-1, 4).tolist() for stem, of_stem in notes.items()
+                }
+                (part / NOTES).write_text(json.dumps(rows))
             (part / PIECE).write_text(json.dumps(entry, indent=1))
             part.chmod(0o755)
             if place.exists():
@@ -91,11 +102,37 @@ def write_piece(
     return entry
 
 
+def _write_tracks(part: Path, tracks: Mapping[str, NDArray[np.int16]], sample_rate: int) -> dict[str, Any]:
+    """Write each track; how long they all are, and their levels."""
+    levels: dict[str, float | None] = {}
+    shapes: set[tuple[int, ...]] = set()
+    for track, samples in tracks.items():
+        shapes.add(samples.shape)
+        if len(shapes) != 1:
+            raise ValueError(f"tracks of different shapes: {sorted(shapes)}")
+        write_wav(part / f"{track}.wav", samples, sample_rate)
+        levels[track] = finite_or_none(level_of(samples))
+    (shape,) = shapes
+    return {"samples": shape[0], "levels": levels}
+
+
+def level_of(samples: NDArray[np.int16]) -> float:
+    """Gated level in dBFS of [N] samples, or of the mean of [N, 2]; -inf for silence."""
+    meter = LevelMeter()
+    for start in range(0, len(samples), AT_A_TIME):
+        block = samples[start : start + AT_A_TIME].astype(np.float32) / np.float32(32768)
+        meter.update(block if block.ndim == 1 else block.mean(axis=1))
+    return meter.dbfs
+
+
 def read_whole_piece(folder: Path, name: str, tracks: list[str]) -> dict[str, Any] | None:
     """The entry of a piece that is there with all its tracks, or None."""
     try:
         entry = json.loads((folder / name / PIECE).read_bytes())
-        whole = all(find_samples(folder / name / f"{track}.wav").count == entry["samples"] for track in tracks)
+        whole = all(
+            find_samples(folder / name / f"{track}.wav").count == entry["samples"] and track in entry["levels"]
+            for track in tracks
+        )
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
     return entry if whole else None
@@ -107,8 +144,13 @@ def write_description(
     domains: Mapping[str, list[str]],
     pieces: Mapping[str, Mapping[str, Any]],
     made_by: Mapping[str, Any],
+    channels: int = 1,
 ) -> None:
-    """Write `dataset.json`, after which the set can be opened. Every piece has `levels`: {domain: dBFS or None}.
+    """Write `dataset.json`, after which the set can be opened.
+
+    Args:
+        pieces: {name: what `write_piece` returned for it}.
+        channels: 1 or 2, of every track.
 
     Raises:
         UserError: the folder cannot be written.
@@ -116,12 +158,14 @@ def write_description(
     for details in pieces.values():
         if details["split"] not in SPLITS:
             raise ValueError(f"unknown split {details['split']!r}")
+    tracks = [track for domain, stems in domains.items() for track in (*stems, domain)]
     description = {
         "format": FORMAT,
         "version": VERSION,
         "sample_rate": sample_rate,
+        "channels": channels,
         "domains": dict(domains),
-        "levels": {domain: _mean_level(domain, pieces) for domain in domains},
+        "levels": {track: _mean_level(track, pieces) for track in tracks},
         "made_by": dict(made_by),
         "pieces": dict(pieces),
     }
@@ -133,8 +177,8 @@ def finite_or_none(level: float) -> float | None:
     return round(level, 3) if math.isfinite(level) else None
 
 
-def _mean_level(domain: str, pieces: Mapping[str, Mapping[str, Any]]) -> float | None:
+def _mean_level(track: str, pieces: Mapping[str, Mapping[str, Any]]) -> float | None:
     """Mean over the training pieces that are not silent (all pieces where none is for training)."""
     training = [piece for piece in pieces.values() if piece["split"] == "train"] or list(pieces.values())
-    levels = [piece["levels"][domain] for piece in training if piece["levels"][domain] is not None]
+    levels = [piece["levels"][track] for piece in training if piece["levels"][track] is not None]
     return round(sum(levels) / len(levels), 3) if levels else None

@@ -15,6 +15,7 @@ from musicstar_ext.data.prepared_writer import (
     make_output_folder,
     read_whole_piece,
     remove_unfinished,
+    write_description,
     write_piece,
 )
 from musicstar_ext.data.wav import write_wav
@@ -26,7 +27,9 @@ def test_a_set_is_read_as_it_was_written(prepared_folder: Path):
     assert prepared.sample_rate == RATE
     assert prepared.domains == DOMAINS
     assert prepared.tracks == TRACKS
-    assert prepared.levels == {"lute-viol": -20.0, "oboe-harp": -math.inf}
+    assert prepared.channels == 1
+    assert prepared.levels.keys() == set(TRACKS)
+    assert prepared.levels["oboe"] == -math.inf
     assert [piece.name for piece in prepared.pieces("train")] == ["one", "two"]
     assert [piece.name for piece in prepared.pieces("test")] == ["three"]
     assert prepared.pieces("validation") == []
@@ -68,19 +71,23 @@ def test_hundreds_of_maps_can_be_open_at_once(tmp_path: Path):
     ("changes", "problem"),
     [
         ({"format": "another"}, "not the description of a prepared set"),
-        ({"version": 2}, "format version 2"),
+        ({"version": 1}, "format version 1"),
         ({"version": None}, "format version None"),
         ({"sample_rate": "fast"}, "sample_rate must be"),
         ({"sample_rate": True}, "sample_rate must be"),
         ({"sample_rate": 16_000}, "has 8000 Hz, the set has 16000 Hz"),
+        ({"channels": 3}, "channels must be 1 or 2"),
+        ({"channels": True}, "channels must be 1 or 2"),
+        ({"channels": 2}, "number of channels is 1, the set's is 2"),
         ({"domains": {}}, "at least one domain"),
         ({"domains": ["lute"]}, "at least one domain"),
         ({"domains": {"lute-viol": []}}, "must list its stems"),
         ({"domains": {"lute-viol": ["lute", 3]}}, "must list its stems"),
         ({"domains": {"lute-viol": ["lute", "lute"]}}, "same name"),
         ({"levels": {}}, "levels must give"),
-        ({"levels": {"lute-viol": "loud", "oboe-harp": 1}}, "levels must give"),
-        ({"levels": {"lute-viol": math.nan, "oboe-harp": 1}}, "levels must give"),
+        ({"levels": {"lute-viol": -20.0, "oboe-harp": -20.0}}, "levels must give"),
+        ({"levels": dict.fromkeys(TRACKS, "loud")}, "levels must give"),
+        ({"levels": dict.fromkeys(TRACKS, math.nan)}, "levels must give"),
         ({"made_by": 1}, "made_by"),
         ({"pieces": []}, "pieces must be"),
         ({"pieces": {"one": 1}}, "piece 'one' must be"),
@@ -89,6 +96,7 @@ def test_hundreds_of_maps_can_be_open_at_once(tmp_path: Path):
         ({"pieces": {"one": {"split": ["train"], "samples": 1}}}, "piece 'one': split"),
         ({"pieces": {"../set/one": {"split": "train", "samples": 500}}}, "not the name of a track or piece"),
         ({"pieces": {"four": {"split": "train", "samples": 500}}}, "four/lute.wav: cannot be read"),
+        ({"pieces": {"full-rate": {"split": "train", "samples": 500}}}, "'full-rate' is not the name of a piece"),
     ],
 )
 def test_a_description_that_is_wrong_is_one_clear_line(prepared_folder: Path, changes: dict[str, Any], problem: str):
@@ -137,7 +145,8 @@ def tracks(value: int) -> dict[str, np.ndarray]:
 def test_a_piece_replaces_an_earlier_one_and_nothing_else(tmp_path: Path):
     for value in (1, 2):
         entry = write_piece(tmp_path, "a", tracks(value), RATE, {"split": "train"})
-        assert entry == {"split": "train", "samples": 20} == read_whole_piece(tmp_path, "a", TRACKS)
+        assert entry == read_whole_piece(tmp_path, "a", TRACKS)
+        assert (entry["split"], entry["samples"], entry["levels"].keys()) == ("train", 20, set(TRACKS))
     assert os.listdir(tmp_path) == ["a"]
     (tmp_path / "holiday photos").mkdir()
     with pytest.raises(UserError, match="is in the way"):
@@ -180,3 +189,111 @@ def test_an_output_that_cannot_be_is_refused(tmp_path: Path):
     if os.getuid() == 0:
         with pytest.raises(UserError, match="cannot be written"):
             make_output_folder(Path("/proc/set"))
+
+
+def test_sets_of_two_channels_are_read_as_they_were_written(tmp_path: Path):
+    left = np.arange(-50, 50, dtype=np.int16) * 300
+    audio = np.stack([left, np.zeros_like(left)], axis=1)
+    entry = write_piece(tmp_path, "a", {"lute": audio, "duo": audio[::-1]}, RATE, {"split": "train"})
+    write_description(tmp_path, RATE, {"duo": ["lute"]}, {"a": entry}, {}, channels=2)
+    prepared = PreparedSet.open(tmp_path)
+    assert prepared.channels == 2
+    piece = prepared.pieces("train")[0]
+    assert (piece.samples, piece.audio("lute").shape) == (100, (100, 2))
+    np.testing.assert_array_equal(piece.audio("duo"), audio[::-1])
+    # The level is that of the mean of both channels.
+    mean = 10 * math.log10(np.mean((left / 32768 / 2) ** 2))
+    assert prepared.levels == pytest.approx({"lute": mean, "duo": mean}, abs=1e-3)
+
+
+def test_any_number_of_stems_may_play_together(tmp_path: Path):
+    domains = {"trio": ["flute", "viola", "harp"], "solo": ["guitar"]}
+    tracks = {track: np.full(900, 3000, np.int16) for track in ("flute", "viola", "harp", "trio", "guitar", "solo")}
+    entry = write_piece(tmp_path, "a", tracks, RATE, {"split": "train"})
+    write_description(tmp_path, RATE, domains, {"a": entry}, {})
+    prepared = PreparedSet.open(tmp_path)
+    assert prepared.tracks == list(tracks)
+    assert prepared.levels.keys() == tracks.keys()
+
+
+def test_levels_are_measured_and_their_mean_is_that_of_the_training_pieces(tmp_path: Path):
+    pieces = {}
+    for name, value, split in (("a", 3276.8, "train"), ("b", 327.68, "train"), ("c", 32767, "test"), ("d", 0, "train")):
+        tracks = {track: np.full(1600, value, np.int16) for track in TRACKS}
+        pieces[name] = write_piece(tmp_path, name, tracks, RATE, {"split": split})
+    write_description(tmp_path, RATE, DOMAINS, pieces, {})
+    assert pieces["a"]["levels"]["lute"] == pytest.approx(-20, abs=0.02)
+    assert pieces["d"]["levels"]["lute"] is None
+    assert PreparedSet.open(tmp_path).levels["oboe-harp"] == pytest.approx(-30, abs=0.02)
+
+
+def test_a_level_does_not_depend_on_how_much_is_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    from musicstar_ext.data import prepared_writer
+
+    samples = np.random.default_rng(0).integers(-9000, 9000, 5000).astype(np.int16)
+    whole = prepared_writer.level_of(samples)
+    monkeypatch.setattr(prepared_writer, "AT_A_TIME", 7)
+    assert prepared_writer.level_of(samples) == pytest.approx(whole, abs=1e-9)
+
+
+NOTES = {"lute": [[0.0, 0.5, 60, 100], [0.25, 1.0, 64, 90]], "viol": []}
+
+
+def test_notes_are_read_as_they_were_written(tmp_path: Path):
+    entry = write_piece(tmp_path, "a", tracks(1), RATE, {"split": "train"}, notes=NOTES)
+    entries = {"a": entry, "b": write_piece(tmp_path, "b", tracks(1), RATE, {"split": "train"})}
+    write_description(tmp_path, RATE, DOMAINS, entries, {})
+    with_notes, without = PreparedSet.open(tmp_path).pieces("train")
+    notes = with_notes.notes()
+    assert notes is not None
+    np.testing.assert_array_equal(notes["lute"], NOTES["lute"])
+    assert (notes.keys(), notes["viol"].shape) == (NOTES.keys(), (0, 4))
+    assert without.notes() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"drums": []}', "has notes of 'drums', which the set does not have"),
+        ('{"lute": 1}', "must list notes"),
+        ('{"lute": [[0, 1, 60]]}', "must list notes"),
+        ('{"lute": [[0, 1, 60, "loud"]]}', "must list notes"),
+        ('{"lute": [[-1, 1, 60, 100]]}', "must list notes"),
+        ('{"lute": [[0, 1, 128, 100]]}', "must list notes"),
+        ('{"lute": [[0, NaN, 60, 100]]}', "must list notes"),
+        ('{"lute": [[0, Infinity, 60, 100]]}', "must list notes"),
+        ('{"lute": [[0, true, 60, 100]]}', "must list notes"),
+    ],
+)
+def test_damaged_notes_are_one_clear_line(prepared_folder: Path, text: str, problem: str):
+    (prepared_folder / "one" / "notes.json").write_text(text)
+    piece = PreparedSet.open(prepared_folder).pieces("train")[0]
+    with pytest.raises(UserError, match=problem) as caught:
+        piece.notes()
+    assert f"{prepared_folder}/one/notes.json" in str(caught.value)
+
+
+def test_a_full_rate_copy_belongs_to_its_set(prepared_folder: Path):
+    assert PreparedSet.open(prepared_folder).full_rate() is None
+    make_set(prepared_folder / "full-rate")
+    copy = PreparedSet.open(prepared_folder).full_rate()
+    assert copy is not None
+    assert [piece.name for piece in copy.pieces("train")] == ["one", "two"]
+    make_set(prepared_folder / "full-rate", {"one": "train", "two": "test", "three": "test"})
+    with pytest.raises(UserError, match="piece 'two' is in another split"):
+        PreparedSet.open(prepared_folder).full_rate()
+    make_set(prepared_folder / "full-rate", {"one": "train", "two": "train"})
+    with pytest.raises(UserError, match="piece 'three' is in one of the two sets only"):
+        PreparedSet.open(prepared_folder).full_rate()
+    (prepared_folder / "full-rate" / "dataset.json").unlink()
+    with pytest.raises(UserError, match="not finished yet"):
+        PreparedSet.open(prepared_folder).full_rate()
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "../a", "a/b", "full-rate"])
+def test_a_piece_cannot_have_any_name(tmp_path: Path, name: str):
+    with pytest.raises(UserError, match="cannot be the name of a piece"):
+        write_piece(tmp_path, name, tracks(1), RATE, {"split": "train"})
+    assert os.listdir(tmp_path) == []

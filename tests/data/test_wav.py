@@ -49,7 +49,7 @@ def test_the_extensible_layout_of_other_programs_is_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("subtype", "channels", "problem"),
     [
-        ("PCM_16", 2, "not 16-bit with 2"),
+        ("PCM_16", 3, "not 16-bit with 3"),
         ("PCM_24", 1, "not 24-bit"),
         ("FLOAT", 1, "not format 0x3"),
         ("ULAW", 1, "0x7"),
