@@ -8,26 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from musicstar_ext.data.layout import STARNET, Layout
 from musicstar_ext.data.prepared import DESCRIPTION, PreparedSet
 from musicstar_ext.errors import UserError
 
 from .notes import Notes, read_notes, true_notes
-
-STARNET_CODES = {
-    "0": "clarinet-vibraphone",
-    "1": "clarinet",
-    "2": "vibraphone",
-    "3": "strings-piano",
-    "4": "strings",
-    "5": "piano",
-}
-"""The tracks of StarNet's files `NNN.S.wav` (Zenodo 6917099)."""
-
-STARNET_DOMAINS = {"strings-piano": ["strings", "piano"], "clarinet-vibraphone": ["clarinet", "vibraphone"]}
 
 
 @dataclass(frozen=True)
@@ -96,7 +85,7 @@ def open_material(folder: Path, split: str = "test", pieces: Sequence[str] = ())
     if (folder / DESCRIPTION).exists():
         material = _from_prepared_set(folder, split)
     elif folder.is_dir():
-        material = _from_clips(folder)
+        material = _from_clips(folder, STARNET)
     else:
         raise UserError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     known = material.pieces
@@ -139,26 +128,28 @@ def _from_prepared_set(folder: Path, split: str) -> Material:
     return Material(folder, description, tuple(items), is_starnet=False)
 
 
-def _from_clips(folder: Path) -> Material:
-    codes = {track: code for code, track in STARNET_CODES.items()}
-    names = sorted({path.name.split(".")[0] for path in folder.glob("*.[0-5].wav")})
-    first, second = STARNET_DOMAINS
+def _from_clips(folder: Path, layout: Layout) -> Material:
+    files: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.glob("*.wav")):
+        found = layout.match(PurePosixPath(path))
+        if found is not None:
+            files.setdefault(found[0], {})[found[1]] = path
+    first, second = layout.domains
     items = []
-    for name in names:
-        files = {track: folder / f"{name}.{code}.wav" for track, code in codes.items()}
-        if not (files[first].exists() and files[second].exists()):
+    for piece, tracks in files.items():
+        if first not in tracks or second not in tracks:
             continue
         for source, target in ((first, second), (second, first)):
-            stems = {stem: files[stem] for stem in STARNET_DOMAINS[source]}
+            stems = {stem: tracks[stem] for stem in layout.domains[source] if stem in tracks}
             items.append(
                 Item(
-                    piece=name,
+                    piece=piece,
                     source=source,
                     target=target,
-                    heard=files[source],
-                    gold=files[target],
-                    place=Path(files[target].name),
-                    stems=stems if all(path.exists() for path in stems.values()) else {},
+                    heard=tracks[source],
+                    gold=tracks[target],
+                    place=Path(tracks[target].name),
+                    stems=stems,
                 )
             )
     if not items:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,16 +18,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("MUSICSTAR_CACHE", str(folder))
     return folder
-
-
-@pytest.fixture(scope="session")
-def starnet_clips() -> Path:
-    """StarNet's test clips `NNN.S.wav`: the folder that MUSICSTAR_CLIPS names, or `shared/starnet_clips` nearby."""
-    named = os.environ.get("MUSICSTAR_CLIPS")
-    for folder in [Path(named)] if named else [place / "shared" / "starnet_clips" for place in (ROOT, ROOT.parent)]:
-        if (folder / "001.0.wav").exists():
-            return folder
-    pytest.skip("needs StarNet's test clips: set MUSICSTAR_CLIPS to their folder")
 
 
 @pytest.fixture(scope="session")

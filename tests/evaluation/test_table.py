@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +29,6 @@ def tune(first: int, overtone: int, seconds: float = SECONDS) -> np.ndarray:
     pitches = np.repeat([first, first + 4, first + 7], int(seconds * RATE / 3))
     phase = 2 * np.pi * np.cumsum(440 * 2 ** ((pitches - 69) / 12)) / RATE
     return (0.3 * np.sin(phase) + 0.15 * np.sin(overtone * phase)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(os.environ.get("PYTEST_CACHE_OF_PITCHES") or tmp_path_factory.getbasetemp() / "pitches")
-    monkeypatch.setenv("MUSICSTAR_CACHE", str(folder))
 
 
 @pytest.fixture(scope="module")
