@@ -52,12 +52,13 @@ def write_table(table: Table, folder: Path, made_by: dict[str, Any], published: 
 def to_markdown(table: Table, made_by: dict[str, Any], published: bool) -> str:
     measures = [name for name in SHORT if name in table.measures]
     lines = [f"# {table.description}", ""]
-    lines += ["Means over pieces and both directions, with 95 % bootstrap intervals over pieces.", ""]
+    lines += ["Means over pieces and directions, with 95 % bootstrap intervals over pieces.", ""]
     lines += _grid(
         ["system", *(SHORT[name] for name in measures)],
         [[_title(name), *(str(table.interval(name, each)) for each in measures)] for name in in_order(table)],
     )
-    for direction in table.directions:
+    measured = {key[0] for rows in table.values.values() for key in rows}
+    for direction in table.directions if len(measured) > 1 else ():
         lines += ["", f"## {direction.replace('_', ' ')}", ""]
         lines += _grid(
             ["system", *(SHORT[name] for name in measures)],
