@@ -32,6 +32,7 @@ class Recipe:
     decay: float = 0.99  # of the learning rate, an epoch
     warmup_steps: int = 0  # the learning rate rises linearly over the first steps
     anneal_steps: int = 0  # and falls linearly to zero over the last ones
+    micro_batch: int = 0  # crops that go through the networks at once; fewer than the batch need less memory
     clip_value: float = 0.0  # largest element of the gradient
     clip_norm: float = 0.0  # largest norm of the whole gradient
     ema: float = 0.0  # share that the running average of the weights keeps a step; the average is what is exported

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +172,8 @@ class Training:
     def _train_step(self, batches: Batches) -> None:
         began = time.monotonic()
         self._seed(self.step)
-        loss = self._in_precision(self.model.loss, batches[self.step])
         self._optimizer.zero_grad()
-        loss.backward()
+        loss = self._backward(batches[self.step])
         loss = self.processes.mean([weight.grad for weight in self._weights if weight.grad is not None], loss)
         if self.recipe.clip_value:
             torch.nn.utils.clip_grad_value_(self._weights, self.recipe.clip_value)
@@ -186,6 +185,19 @@ class Training:
         self._window_sum += loss  # not read yet: a GPU may be steps behind
         self._window_steps += 1
         self.seconds += time.monotonic() - began
+
+    def _backward(self, crops: Mapping[str, Tensor]) -> Tensor:
+        """Add the gradient of a batch's loss to the weights', part after part where the recipe asks for that."""
+        batch = len(next(iter(crops.values())))
+        size = self.recipe.micro_batch or batch
+        total = torch.zeros((), device=self.device)
+        for first in range(0, batch, size):
+            part = {track: values[first : first + size] for track, values in crops.items()}
+            share = min(size, batch - first) / batch  # a loss is a mean over its crops
+            loss = self._in_precision(self.model.loss, part) * share
+            loss.backward()
+            total += loss.detach()
+        return total
 
     def _sum_of_window(self) -> float:
         """Of the losses since the last report; waits for the device.

@@ -185,3 +185,12 @@ def test_a_warm_start_takes_the_networks_that_are_there(run, tmp_path, capsys):
     same = [(found.weights["listener"][name] == weight).all() for name, weight in weights["encoder"].items()]
     assert not any(same)
     assert found.training["config"]["init_from"] == "latest.safetensors"
+
+
+def test_a_batch_in_parts_is_the_same_batch(run, tmp_path):
+    """Parts that do not divide the batch evenly: each counts by its crops."""
+    settings = ("batch=5", "steps=6", "clip_norm=1")
+    whole = state(run(MixtureSupervised, *settings))["model"]
+    parts = state(run(MixtureSupervised, *settings, "micro_batch=2", folder=tmp_path / "parts"))["model"]
+    for name, weight in whole.items():
+        torch.testing.assert_close(parts[name], weight, rtol=1e-4, atol=2e-5)
