@@ -1,6 +1,6 @@
 """`python -m musicstar_ext.evaluate pair|train-style|...`: measure translations.
 
-One module of `musicstar_ext.evaluation` a subcommand: `add_to(subparsers)` adds its parser, whose default `run` takes
+One module of `musicstar_ext.evaluation` (or of `concepts`, for what is measured with concepts) a subcommand: `add_to(subparsers)` adds its parser, whose default `run` takes
 the parsed options and returns the exit status (or None).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from .concepts import shift_command
 from .errors import CommandParser, run_command
 from .evaluation import (
     frechet_command,
@@ -28,6 +29,7 @@ COMMANDS = (
     report_command,
     separation_command,
     style_command,
+    shift_command,
     survey_command,
 )
 

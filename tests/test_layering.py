@@ -38,12 +38,13 @@ LAYERS: dict[str, set[str]] = {
     "training": {"runtime", "data", "nn", "methods"},
     "train": {"runtime", "data", "nn", "methods", "training"},
     "translate": {"runtime"},
-    "features": {"runtime"},
+    "features": {"runtime", "nn"},
     "evaluation": {"runtime", "data", "features", "separation"},
-    "evaluate": {"evaluation"},
+    "concepts": {"runtime", "data", "nn", "features", "evaluation"},
+    "evaluate": {"evaluation", "concepts"},
     "__init__": {"runtime"},
 }
-USES_TORCH = {"published", "nn", "separation", "methods", "training", "train", "features", "evaluation"}
+USES_TORCH = {"published", "nn", "separation", "methods", "training", "train", "features", "evaluation", "concepts"}
 
 
 def sources(folder: Path, *suffixes: str) -> list[Path]:
