@@ -1,7 +1,8 @@
 """`python -m musicstar_ext.evaluate pair|train-style|...`: measure translations.
 
-One module of `musicstar_ext.evaluation` (or of `concepts`, for what is measured with concepts) a subcommand: `add_to(subparsers)` adds its parser, whose default `run` takes
-the parsed options and returns the exit status (or None).
+One module a subcommand, of `musicstar_ext.evaluation` or, for what is measured with concepts, of
+`musicstar_ext.concepts`: `add_to(subparsers)` adds its parser, whose default `run` takes the parsed options and returns
+the exit status (or None).
 """
 
 from __future__ import annotations
