@@ -104,7 +104,7 @@ const fit = () => {
   const width = view.width - free.right;
   const height = view.height - free.bottom;
   const names = Math.min(90, width / 6); // pixels beside the outermost concepts
-  const above = view.kind === "radial" ? 0.8 * names : 40;
+  const above = view.kind === "radial" ? names : 40;
   const across = (width - 2 * names) / (right - left || 1);
   const down = (height - 2 * above) / (bottom - top || 1);
   view.scale = Math.min(1.6, Math.max(0.01, Math.min(across, down)));
