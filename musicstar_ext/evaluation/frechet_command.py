@@ -28,7 +28,7 @@ def add_to(subparsers: Any) -> None:
     add("outputs", type=Path, metavar="OUTPUTS", help="a folder of translations (folders in it count, too)")
     add("gold", type=Path, metavar="GOLD", help="a folder of true recordings")
     add("--source", type=Path, metavar="DIR", help="a folder of what was translated")
-    add("--weights", type=Path, metavar="FILE", help="musicnn's, converted (found, where the package is installed)")
+    add("--weights", type=Path, metavar="FILE", help="musicnn's, converted (the shipped ones)")
     add_cache_option(parser)
     add("--json", action="store_true", help="print one JSON object and nothing else")
     parser.set_defaults(run=_run)

@@ -10,7 +10,7 @@ from pathlib import Path
 from musicstar_ext.errors import CommandParser, UserError, run_command
 from musicstar_ext.runtime.audio_writing import check_writable
 
-from .musicnn_weights import HOW, installed_package, read_package, save
+from .musicnn_weights import installed_package, read_package, save
 
 NAME = "musicstar_ext.features"
 
@@ -27,7 +27,7 @@ def build_parser() -> CommandParser:
         "convert-musicnn",
         help="convert the weights of musicnn's VGG",
         description="Convert the weights in the PyPI package musicnn (ISC licence) into a safetensors file; neither "
-        "TensorFlow nor the package itself has to work. Not needed where the package is installed: it is then found.",
+        "TensorFlow nor the package itself has to work. This is how the shipped file was made.",
     )
     convert.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="of the package (the installed one)")
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a .safetensors file")
@@ -40,7 +40,7 @@ def _convert(options: argparse.Namespace) -> None:
     check_writable(options.output)
     folder = options.folder or installed_package()
     if folder is None:
-        raise UserError(f"the package musicnn is not installed: {HOW}")
+        raise UserError("the package musicnn is not installed: pip install --no-deps musicnn, or name its folder")
     save(read_package(folder), options.output)
     print(f"{options.output}: the weights of musicnn's VGG, from {folder}")
 

@@ -97,7 +97,7 @@ class MusicnnLayers:
     """musicnn's VGG: five pools and the tags; a frame is a patch of 3 s (a shorter recording is repeated).
 
     Args:
-        path: its converted weights (default: wherever `musicnn_weights.load_weights` finds them).
+        path: its converted weights (default: the shipped ones).
 
     Raises:
         UserError: no weights, or damaged ones.

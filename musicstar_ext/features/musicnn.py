@@ -102,10 +102,10 @@ class Musicnn:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Musicnn:
-        """From a converted file, or from wherever the weights are found (`musicnn_weights.load_weights`).
+        """From a converted file, or from the shipped one.
 
         Raises:
-            UserError: no weights, or damaged ones.
+            UserError: damaged weights.
         """
         return cls(load_weights(path))
 

@@ -1,7 +1,7 @@
-"""Where musicnn's weights come from: the PyPI package `musicnn`, converted once into a safetensors file.
+"""musicnn's weights: those of the PyPI package `musicnn`, converted, shipped here under their own licence (ISC).
 
-The weights are not part of this package. `pip install --no-deps musicnn` brings them (7 MB; without `--no-deps` it
-would bring an old TensorFlow); an installed one is found and converted into the user's cache folder at first use.
+`python -m musicstar_ext.features convert-musicnn` makes the shipped file again from the package (`pip install --no-deps
+musicnn`; without `--no-deps` that would bring an old TensorFlow).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from musicstar_ext.cache import Cache
 from musicstar_ext.errors import UserError
 from musicstar_ext.tensor_file import read_tensors, write_tensors
 
@@ -21,10 +20,8 @@ from .tensorflow_checkpoint import read_tensors as read_tensorflow
 KIND = "musicnn"
 MODEL = "MSD_vgg"
 INDEX, DATA = ".index", ".data-00000-of-00001"
-FILE = "musicnn-msd-vgg.safetensors"  # in the cache folder
+SHIPPED = Path(__file__).with_name("musicnn-msd-vgg.safetensors")
 CHANNELS, CONVOLUTIONS, TAGS = 128, 5, 50
-
-HOW = "`pip install --no-deps musicnn` (it is then found), or `python -m musicstar_ext.features convert-musicnn FOLDER`"
 
 _LABELS = """
 rock, pop, alternative, indie, electronic, female vocalists, dance, 00s, alternative rock, jazz, beautiful, metal,
@@ -115,24 +112,9 @@ def save(weights: Weights, path: Path) -> None:
 
 
 def load_weights(path: Path | None = None) -> Weights:
-    """Weights from a converted file; without one from the cache folder, else from the installed package.
+    """Weights from a converted file; the shipped one where none is named.
 
     Raises:
-        UserError: the file is damaged, or there are no weights anywhere; the message says how to get them.
+        UserError: the file is missing, damaged, or something else.
     """
-    if path is not None:
-        return read_tensors(path, KIND, tensor_shapes())[0]
-    cache = Cache.user().folder
-    kept = cache / FILE if cache else None
-    if kept and kept.exists():
-        try:
-            return read_tensors(kept, KIND, tensor_shapes())[0]
-        except UserError:
-            pass  # damaged: made again below
-    package = installed_package()
-    if package is None:
-        raise UserError(f"this needs the weights of musicnn: {HOW}")
-    weights = read_package(package)
-    if kept:
-        save(weights, kept)
-    return weights
+    return read_tensors(path or SHIPPED, KIND, tensor_shapes())[0]

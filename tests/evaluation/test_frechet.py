@@ -66,7 +66,6 @@ def test_bad_sets_are_refused(first: np.ndarray, second: np.ndarray, problem: st
 def test_folders_are_compared(melody: Callable[..., np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for library in ("torch", "librosa"):
         pytest.importorskip(library)
-    _needs_musicnn()
     for name, overtone in (("gold", 2), ("output", 2), ("source", 5)):
         for number in range(4):
             path = tmp_path / name / str(number % 2) / f"{number}.wav"
@@ -96,10 +95,3 @@ def test_bad_folders_are_one_line(name: str, tmp_path: Path, capsys: pytest.Capt
     error = capsys.readouterr().err
     assert name in error
     assert error.count("\n") == 1
-
-
-def _needs_musicnn() -> None:
-    from musicstar_ext.features.musicnn_weights import installed_package
-
-    if installed_package() is None:
-        pytest.skip("needs the package musicnn (pip install --no-deps musicnn)")

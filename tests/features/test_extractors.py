@@ -15,7 +15,7 @@ from musicstar_ext.concepts.extractors import StyleEmbedding, open_extractor  # 
 from musicstar_ext.errors import UserError  # noqa: E402
 from musicstar_ext.evaluation.style import StyleModel  # noqa: E402
 from musicstar_ext.evaluation.triplet import TripletNetwork  # noqa: E402
-from musicstar_ext.features import encoder_layers, musicnn_weights  # noqa: E402
+from musicstar_ext.features import encoder_layers  # noqa: E402
 from musicstar_ext.features.encoder_layers import EncoderLayers  # noqa: E402
 from musicstar_ext.features.extractor import LogMel, MusicnnLayers  # noqa: E402
 from musicstar_ext.nn import build_encoder, load_weights  # noqa: E402
@@ -53,8 +53,6 @@ def test_log_mel(tone):
 
 def test_musicnn(tone):
     pytest.importorskip("librosa", reason="musicnn needs librosa")
-    if musicnn_weights.installed_package() is None:
-        pytest.skip("needs the weights of musicnn: pip install --no-deps musicnn")
     found = check(MusicnnLayers(), tone(3.1))
     assert found["tags"].min() >= 0
     assert found["tags"].max() <= 1

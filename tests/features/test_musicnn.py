@@ -18,12 +18,6 @@ from musicstar_ext.features.tensorflow_checkpoint import read_tensors  # noqa: E
 RATE = 16_000
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MUSICSTAR_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture(scope="module")
 def package() -> Path:
     folder = musicnn_weights.installed_package()
@@ -33,8 +27,8 @@ def package() -> Path:
 
 
 @pytest.fixture(scope="module")
-def network(package: Path) -> Musicnn:
-    return Musicnn(musicnn_weights.read_package(package))
+def network() -> Musicnn:
+    return Musicnn.load()
 
 
 def test_tensor_names_are_the_networks():
@@ -140,16 +134,9 @@ def test_unknown_layers_and_empty_recordings_are_refused(network: Musicnn):
         network.features(np.zeros(0, np.float32))
 
 
-def test_the_installed_package_is_found_and_kept(package: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch):
-    weights = musicnn_weights.load_weights()
-    kept = own_cache / musicnn_weights.FILE
-    assert kept.exists()
-    monkeypatch.setattr(musicnn_weights, "installed_package", lambda: None)
-    again = musicnn_weights.load_weights()
-    assert all(np.array_equal(weights[name], again[name]) for name in weights)
-    kept.write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"weights of musicnn: `pip install --no-deps musicnn`"):
-        musicnn_weights.load_weights()
+def test_the_shipped_weights_are_the_packages(package: Path):
+    shipped, original = musicnn_weights.load_weights(), musicnn_weights.read_package(package)
+    assert all(np.array_equal(shipped[name], original[name]) for name in musicnn_weights.tensor_shapes())
 
 
 def test_the_command_converts_and_keeps_the_licence(
