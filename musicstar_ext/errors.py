@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 
 class UserError(Exception):
@@ -29,6 +29,29 @@ class CommandParser(argparse.ArgumentParser):
 def report_error(error: UserError, name: str) -> None:
     """One line on stderr, even where a file's name holds line breaks."""
     print(f"{name}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+
+
+def run_subcommands(
+    name: str, description: str, commands: Iterable[Any], arguments: Sequence[str] | None = None
+) -> int:
+    """A command line of subcommands; returns its exit status, as `run_command`.
+
+    Args:
+        name: of the module that `python -m` runs.
+        commands: modules whose `add_to(subparsers)` adds a parser; its default `run` takes the parsed options and
+            returns the exit status, or None.
+    """
+
+    def run() -> int | None:
+        parser = CommandParser(prog=f"python -m {name}", description=description)
+        subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        for command in commands:
+            command.add_to(subparsers)
+        options = parser.parse_args(arguments)
+        status: int | None = options.run(options)
+        return status
+
+    return run_command(run, name)
 
 
 def run_command(command: Callable[[], int | None], name: str) -> int:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from .concepts import shift_command
-from .errors import CommandParser, run_command
+from .errors import run_subcommands
 from .evaluation import (
     frechet_command,
     pair_command,
@@ -37,21 +37,7 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0 done, 2 bad input or arguments, 130 Ctrl-C."""
-    return run_command(lambda: _run(arguments), NAME)
-
-
-def build_parser() -> CommandParser:
-    parser = CommandParser(prog=f"python -m {NAME}", description="Measure how well translations keep the music.")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
-    for command in COMMANDS:
-        command.add_to(subparsers)
-    return parser
-
-
-def _run(arguments: Sequence[str] | None) -> int | None:
-    options = build_parser().parse_args(arguments)
-    status: int | None = options.run(options)
-    return status
+    return run_subcommands(NAME, "Measure how well translations keep the music.", COMMANDS, arguments)
 
 
 if __name__ == "__main__":

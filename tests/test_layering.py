@@ -18,7 +18,8 @@ PACKAGE = ROOT / "musicstar_ext"
 FOREIGN_HEADERS = re.compile(r"^(torch|ATen|c10|caffe2|pybind11|nanobind|Python\.h|numpy)\b")
 
 # What a part of the package may import from the package, besides the foundation; and whether it may import torch.
-FOUNDATION = {"_version", "atomic", "errors", "architecture", "checkpoints", "models", "cache", "extras", "tensor_file"}
+FOUNDATION = {"_version", "architecture", "atomic", "cache", "checkpoints", "errors", "extras", "models", "pages"}
+FOUNDATION |= {"tensor_file"}
 LAYERS: dict[str, set[str]] = {
     "_version": set(),
     "atomic": set(),
@@ -30,6 +31,7 @@ LAYERS: dict[str, set[str]] = {
     "cache": set(),
     "extras": set(),
     "tensor_file": set(),
+    "pages": set(),
     "runtime": {"separation"},
     "data": {"runtime"},
     "nn": {"runtime", "data"},

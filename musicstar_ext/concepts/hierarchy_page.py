@@ -6,15 +6,14 @@ The picture is drawn on a canvas (`page/view.js`): thousands of elements of an S
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.pages import assemble, script_json
 
 from .cluster_colours import colours
 from .concept_file import ConceptSet
@@ -22,7 +21,6 @@ from .hierarchy import ALGORITHMS, Hierarchies
 from .hierarchy_audio import Examples, Heard
 from .trees import ROOT
 
-# One script in the end, in this order: what stands above is known below.
 SCRIPTS = ("dom.js", "concepts.js", "layout.js", "view.js", "panel.js", "pointer.js", "search.js", "app.js")
 
 LABELS = {
@@ -75,25 +73,18 @@ def write_page(
         "examples": [[[number[track], round(score, 3)] for track, score in tracks] for tracks in wanted],
         "trees": [_tree(name, found, scores.get(name, {})) for name in found.trees],
     }
-    parts = resources.files(__package__) / "page"
-    text = {name: (parts / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS)}
     # A script element each, which the browser only keeps as text until a track is played.
     sounds = [
         f'<script type="text/plain" id="audio-{number[track]}">{sound}</script>'
         for track, sound in heard.excerpts.items()
     ]
-    fill = {
-        "title": html.escape(title),
-        "style": text["page.css"],
-        "script": "\n".join(text[name] for name in SCRIPTS),
-        "audio": "\n".join(sounds),
-        # "<" would end the script element, or open a comment in it.
-        "data": json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-    }
-    page, *rest = text["page.html"].split("[[")
-    for piece in rest:
-        name, following = piece.split("]]", 1)
-        page += fill[name] + following
+    page = assemble(
+        __package__,
+        SCRIPTS,
+        title=html.escape(title),
+        audio="\n".join(sounds),
+        data=script_json(data, allow_nan=False, separators=(",", ":")),
+    )
     # A lone surrogate in a track's name (a file name that is not UTF-8) cannot be encoded.
     write_atomically(path, page.encode("utf-8", "replace"))
 

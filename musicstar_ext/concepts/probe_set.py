@@ -44,7 +44,6 @@ HELD_OUT_SHARE = 0.3
 LEVEL = -20.0  # dBFS of every clip
 
 TRAINING, PIECES, FONT = "training", "held-out pieces", "held-out font"
-PARTS = (TRAINING, PIECES, FONT)
 
 Players = Mapping[str, int]
 """{role: General MIDI program}"""

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -59,6 +59,10 @@ class _Here(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+    def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **_: Any) -> Iterator[Any]:
+        """One after the other as they are asked for, where `Executor.map` would do all first."""
+        return map(fn, *iterables)
 
 
 def _start_worker() -> None:

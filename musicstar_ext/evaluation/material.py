@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from musicstar_ext.data.layout import STARNET, Layout
-from musicstar_ext.data.prepared import DESCRIPTION, PreparedSet
+from musicstar_ext.data.prepared import DESCRIPTION, NOTES, PreparedSet
 from musicstar_ext.errors import UserError
 
 from .notes import Notes, read_notes, true_notes
@@ -106,7 +106,7 @@ def _from_prepared_set(folder: Path, split: str) -> Material:
     items = []
     for piece in prepared.pieces(split):
         place = folder / piece.name
-        notes = place / "notes.json"
+        notes = place / NOTES
         for source, target in ((first, second), (second, first)):
             items.append(
                 Item(

@@ -28,7 +28,7 @@ from .pair import GOLD, MEASURES, SOURCE
 from .pitch import multi_pitch, pitch_sets
 from .recording import RATE, read_recording
 from .report_pictures import picture
-from .table import BASELINES, Table, in_order
+from .table import BASELINES, Table
 from .table_files import SHORT
 
 TEMPLATE = "report.html"
@@ -143,7 +143,7 @@ def _table(table: Table) -> str:
             "",
             name in BASELINES,
         )
-        for name in in_order(table)
+        for name in table.values
     ]
     return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 

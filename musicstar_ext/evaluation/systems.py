@@ -15,6 +15,7 @@ from musicstar_ext.checkpoints import write_atomically
 from musicstar_ext.errors import UserError
 from musicstar_ext.runtime import Translator, load
 from musicstar_ext.runtime.audio_writing import make_folder, write_audio
+from musicstar_ext.runtime.networks import SEPARATOR
 
 from .material import Item, Material
 from .recording import RATE, read_recording
@@ -116,7 +117,7 @@ class Checkpoints:
 
     def _heard(self, item: Item, translator: Translator) -> dict[str, Path]:
         """What the model hears: the mixture, or the true stems where it takes stems (Table 1, first row)."""
-        if not translator.stems or translator.checkpoint.networks.get("separator"):
+        if not translator.stems or SEPARATOR in translator.checkpoint.networks:
             return {item.source: item.heard}
         missing = [stem for stem in translator.stems if stem not in item.stems]
         if missing:

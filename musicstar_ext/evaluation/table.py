@@ -8,9 +8,7 @@ true recording itself.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from musicstar_ext.cache import Cache
+from musicstar_ext.data.workers import working
 from musicstar_ext.errors import UserError
 from musicstar_ext.extras import extra_module
 
@@ -149,18 +148,8 @@ Measured = tuple[Mapping[str, dict[str, float]], list[str], dict[str, str]]
 
 def _measured(tasks: Sequence[_Task], jobs: int) -> Iterator[Measured]:
     """The results in the tasks' order, each as soon as it is there."""
-    if jobs == 1:
-        yield from map(_measure, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as workers:
-        try:
-            yield from workers.map(_measure, tasks)
-        except BrokenProcessPool:
-            raise UserError("a measuring process died; was memory short? Try fewer --jobs") from None
-        except BaseException:
-            workers.shutdown(wait=False, cancel_futures=True)
-            raise
+    with working(min(jobs, len(tasks))) as workers:
+        yield from workers.map(_measure, tasks)
 
 
 def _measure(task: _Task) -> Measured:
@@ -204,11 +193,3 @@ def _style(path: Path) -> StyleModel:
     if multiprocessing.parent_process():
         torch.set_num_threads(1)  # there are as many workers as processors were asked for
     return StyleModel.load(path)
-
-
-def in_order(table: Table) -> Iterable[str]:
-    """The systems, then the baselines."""
-    return [
-        *(name for name in table.values if name not in BASELINES),
-        *(name for name in BASELINES if name in table.values),
-    ]

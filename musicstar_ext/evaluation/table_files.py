@@ -17,7 +17,7 @@ from musicstar_ext.extras import extra_module
 from .bootstrap import Interval
 from .pair import MEASURES
 from .published import TABLE_1
-from .table import BASELINES, BOTH, Table, in_order
+from .table import BASELINES, BOTH, Table
 
 SHORT = {
     "content": "content (Jaccard)",
@@ -55,7 +55,7 @@ def to_markdown(table: Table, made_by: dict[str, Any], published: bool) -> str:
     lines += ["Means over pieces and directions, with 95 % bootstrap intervals over pieces.", ""]
     lines += _grid(
         ["system", *(SHORT[name] for name in measures)],
-        [[_title(name), *(str(table.interval(name, each)) for each in measures)] for name in in_order(table)],
+        [[_title(name), *(str(table.interval(name, each)) for each in measures)] for name in table.values],
     )
     measured = {key[0] for rows in table.values.values() for key in rows}
     for direction in table.directions if len(measured) > 1 else ():
@@ -64,7 +64,7 @@ def to_markdown(table: Table, made_by: dict[str, Any], published: bool) -> str:
             ["system", *(SHORT[name] for name in measures)],
             [
                 [_title(name), *(str(table.interval(name, each, direction)) for each in measures)]
-                for name in in_order(table)
+                for name in table.values
                 if any(key[0] == direction for key in table.values[name])
             ],
         )
@@ -94,7 +94,7 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(text)
     measures = table.measures
     writer.writerow(["system", "direction", "piece", *measures])
-    for name in in_order(table):
+    for name in table.values:
         for (direction, piece), values in sorted(table.values[name].items()):
             writer.writerow([name, direction, piece, *(_cell(values.get(each)) for each in measures)])
     return text.getvalue()
@@ -123,7 +123,7 @@ def to_json(table: Table, made_by: dict[str, Any]) -> dict[str, Any]:
                     for (direction, piece), values in sorted(table.values[name].items())
                 ],
             }
-            for name in in_order(table)
+            for name in table.values
         },
         "missing": table.missing,
         "warnings": table.warnings,
@@ -136,7 +136,7 @@ def _draw(table: Table, path: Path, published: bool) -> None:
     from matplotlib.figure import Figure
 
     measures = [name for name in ("content", "style", "note_f") if name in table.measures] or table.measures[:1]
-    systems = list(in_order(table))
+    systems = list(table.values)
     figure = Figure(figsize=(4.2 * len(measures) + 2.2, 0.42 * len(systems) + 1.6), layout="constrained")
     axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for axis, measure in zip(axes, measures, strict=True):

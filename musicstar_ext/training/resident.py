@@ -20,7 +20,7 @@ class ResidentTracks:
     """
 
     def __init__(self, crops: Crops, device: torch.device) -> None:
-        self._samples, self._codes = crops.samples, crops.kind == "codes"
+        self._codes = crops.kind == "codes"
         lengths = [len(piece) for piece in next(iter(crops.audio.values()))]
         self._lengths = torch.tensor(lengths, device=device)
         self._first = torch.tensor(np.cumsum([0, *lengths[:-1]]), device=device)

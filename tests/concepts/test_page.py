@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from browser import chromium
 from concept_trees import concept_tree
 
 from musicstar_ext.concepts.__main__ import main
@@ -24,17 +25,6 @@ from musicstar_ext.concepts.hierarchy import build
 pytest.importorskip("scipy")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 ODD = "</script><b>Zoë & $co</b>"
 
 
@@ -70,12 +60,7 @@ def folder(concepts: ConceptSet, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("the page's tests need Chromium")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
+    yield from chromium(playwright, "--autoplay-policy=no-user-gesture-required")
 
 
 @pytest.fixture(scope="module")

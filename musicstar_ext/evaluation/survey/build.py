@@ -13,21 +13,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from musicstar_ext._version import __version__
 from musicstar_ext.errors import UserError
+from musicstar_ext.pages import assemble, script_json
 
 from .audio import check_files, comparable, page_script
 from .description import Description
 from .protocol import KEY_FORMAT, QUESTIONS, RESULT_FORMAT
 
-# One script in the end, in this order: what stands above is known below.
 SCRIPTS = (
     "sha256.js",
-    "dom.js",
     "protocol.js",
     "state.js",
     "player.js",
@@ -156,20 +154,7 @@ def _page(description: Description, survey_id: str, pieces: list[dict[str, Any]]
         "questions": [asdict(question) for question in QUESTIONS],
         "pieces": pieces,
     }
-    parts = resources.files(__package__) / "page"
-    text = {name: (parts / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS)}
-    page, *rest = text["page.html"].split("[[")
-    fill = {
-        "title": html.escape(description.title),
-        "style": text["page.css"],
-        "script": "\n".join(text[name] for name in SCRIPTS),
-        # "<" would end the script element, or open a comment in it.
-        "survey": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),
-    }
-    for piece in rest:
-        name, following = piece.split("]]", 1)
-        page += fill[name] + following
-    return page
+    return assemble(__package__, SCRIPTS, title=html.escape(description.title), survey=script_json(data))
 
 
 @contextlib.contextmanager

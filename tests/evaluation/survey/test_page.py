@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import chromium
 from survey_raters import METHODS, PIECES, SECONDS
 
 from musicstar_ext.evaluate import main
@@ -24,26 +25,10 @@ from musicstar_ext.evaluation.survey.results import Key, read_result
 pytest.importorskip("scipy")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("the page's tests need Chromium")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
+    yield from chromium(playwright)
 
 
 @pytest.fixture

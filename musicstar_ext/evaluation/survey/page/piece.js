@@ -1,3 +1,5 @@
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+
 // A piece's page: the player, and a ranking for each question.
 const piecePage = (index) => {
   const piece = pieceOrder()[index];

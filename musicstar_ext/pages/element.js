@@ -9,5 +9,3 @@ const h = (tag, properties = {}, ...children) => {
   element.append(...children.filter((child) => child !== undefined && child !== null));
   return element;
 };
-
-const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
