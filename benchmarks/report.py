@@ -12,7 +12,7 @@ from typing import Any
 
 from timing import Rate, machine
 
-from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.atomic import write_atomically
 from musicstar_ext.errors import CommandParser, UserError, run_command
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from report import run_benchmark
 
-from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.atomic import write_atomically
 from musicstar_ext.errors import UserError
 
 ROOT = Path(__file__).parents[1]

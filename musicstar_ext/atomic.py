@@ -38,3 +38,13 @@ def replacing(path: Path) -> Iterator[int]:
         if isinstance(error, OSError):
             raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
         raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` beside `path`, flush it to the disk, then rename: readers see the old file or the whole new one.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full; the old file is then untouched.
+    """
+    with replacing(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(data)

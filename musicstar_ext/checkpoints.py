@@ -35,7 +35,7 @@ import safetensors
 from . import models
 from ._version import __version__
 from .architecture import NetworkConfig, network_from_json, parameter_count
-from .atomic import replacing
+from .atomic import write_atomically
 from .errors import CommandParser, UserError, run_command
 
 FORMAT = "musicstar_ext"
@@ -169,16 +169,6 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path}: the checkpoint's header is damaged ({error!r})") from None
     return checkpoint
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, flush it to the disk, then rename: readers see the old file or the whole new one.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full; the old file is then untouched.
-    """
-    with replacing(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
-        file.write(data)
 
 
 def _metadata(path: Path, data: bytes) -> dict[str, str]:

@@ -22,7 +22,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .checkpoints import write_atomically
+from .atomic import write_atomically
 from .errors import UserError
 
 FORMAT_VERSION = "1"

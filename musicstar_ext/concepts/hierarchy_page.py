@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.atomic import write_atomically
 from musicstar_ext.pages import assemble, script_json
 
 from .cluster_colours import colours

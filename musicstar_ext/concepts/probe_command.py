@@ -42,8 +42,8 @@ def _run(options: argparse.Namespace) -> int:
     extra_module("sklearn", "concepts")
     extra_module("torch", "train")
     from musicstar_ext import checkpoints, models
+    from musicstar_ext.atomic import write_atomically
     from musicstar_ext.cache import Cache
-    from musicstar_ext.checkpoints import write_atomically
     from musicstar_ext.data.sound_fonts import choose_sound_fonts
     from musicstar_ext.data.synthesis import check_synthesizer
     from musicstar_ext.features.encoder_layers import EncoderLayers, encoder_names

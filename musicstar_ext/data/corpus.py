@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from musicstar_ext.atomic import write_atomically
 from musicstar_ext.cache import default_folder
-from musicstar_ext.checkpoints import write_atomically
 from musicstar_ext.errors import MissingExtraError, UserError
 
 from .prepared_writer import make_output_folder

@@ -19,8 +19,8 @@ import soundfile
 from tqdm import tqdm
 
 from musicstar_ext._version import __version__
+from musicstar_ext.atomic import write_atomically
 from musicstar_ext.cache import Cache
-from musicstar_ext.checkpoints import write_atomically
 from musicstar_ext.runtime.samples import Audio
 
 from .material import Item, Material

@@ -39,8 +39,8 @@ def _run(options: argparse.Namespace) -> int:
     extra_module("librosa")
     from tqdm import tqdm
 
+    from musicstar_ext.atomic import write_atomically
     from musicstar_ext.cache import Cache
-    from musicstar_ext.checkpoints import write_atomically
     from musicstar_ext.data.prepared import PreparedSet
     from musicstar_ext.runtime.audio_writing import check_writable
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from musicstar_ext import models
-from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.atomic import write_atomically
 from musicstar_ext.errors import UserError
 from musicstar_ext.runtime import Translator, load
 from musicstar_ext.runtime.audio_writing import make_folder, write_audio

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from musicstar_ext._version import __version__
-from musicstar_ext.atomic import replacing
-from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.atomic import replacing, write_atomically
 from musicstar_ext.extras import extra_module
 
 from .bootstrap import Interval

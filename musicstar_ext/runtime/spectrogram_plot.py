@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.atomic import write_atomically
 from musicstar_ext.errors import MissingExtraError, UserError
 
 COLUMNS = 1_200

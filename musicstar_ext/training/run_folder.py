@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 
-from musicstar_ext.atomic import replacing
-from musicstar_ext.checkpoints import Checkpoint, save, write_atomically
+from musicstar_ext.atomic import replacing, write_atomically
+from musicstar_ext.checkpoints import Checkpoint, save
 from musicstar_ext.errors import UserError
 
 from .processes import is_first

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from musicstar_ext.checkpoints import write_atomically
+from musicstar_ext.atomic import write_atomically
 from musicstar_ext.extras import extra_module
 from musicstar_ext.runtime.audio_writing import make_folder
 
