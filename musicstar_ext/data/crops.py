@@ -20,6 +20,7 @@ from musicstar_ext.runtime.core import core
 
 from .augmentation import Shifts, draw_shifts, shift_spans
 from .prepared import PreparedSet
+from .rolls import NoteRolls
 
 Kind = Literal["codes", "audio"]
 Crop = NDArray[Any]  # uint8 [B, T] codes, or float32 [B, channels, T] audio
@@ -71,6 +72,8 @@ class Crops:
         kind: mu-law "codes", uint8 [B, T], or "audio", float32 [B, channels, T] with full scale at 1.
         augmented: those of `tracks` of which a batch also has a pitch-shifted twin (`augmentation`), under the name
             `"<track> augmented"`. Its shifts are a function of (seed, step, row) as well.
+        noted: stems of which a batch also has the notes (`rolls`), under the name `"<stem> notes"`.
+        frame_samples: of those notes' frames.
 
     Attributes:
         tracks: as given.
@@ -79,7 +82,7 @@ class Crops:
         total_samples: of all pieces.
 
     Raises:
-        UserError: the split has no pieces, or lacks a track; codes of more than one channel.
+        UserError: the split has no pieces, or lacks a track; codes of more than one channel; a stem without notes.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class Crops:
         seed: int,
         kind: Kind = "codes",
         augmented: Sequence[str] = (),
+        noted: Sequence[str] = (),
+        frame_samples: int = 1,
     ) -> None:
         pieces = [piece for piece in prepared.pieces(split) if piece.samples > 0]
         if not pieces:
@@ -107,6 +112,7 @@ class Crops:
         self._ends = np.cumsum(spans, dtype=np.int64)  # spans are numbered through all pieces
         self._first = self._ends - spans
         self._augmented = {track: number for number, track in enumerate(augmented, start=1)}
+        self._rolls = NoteRolls(prepared, pieces, noted, frame_samples) if noted else None
         self._sample_rate = prepared.sample_rate
         self._batch, self._seed = batch, seed
 
@@ -128,7 +134,7 @@ class Crops:
         rows: slice = slice(None),
         without: Sequence[str] = (),
     ) -> dict[str, Crop]:
-        """The crops of a step, row b of every track from the same span; with the twins of augmented tracks.
+        """The crops of a step, row b of every track from the same span; with twins and notes, where there are any.
 
         Args:
             tracks: the ones that are wanted; None for all.
@@ -147,7 +153,7 @@ class Crops:
                 crops[track] = convert(samples)
             if track in self._augmented:
                 crops[AUGMENTED.format(track)] = convert(shift_spans(samples, self.shifts(step, track).rows(rows)))
-        return crops
+        return crops | self._rolls.crop(pieces, starts, self.samples) if self._rolls else crops
 
     def code_counts(self, track: str, batches: int = 64) -> NDArray[np.int64]:
         """How often each code occurs in the first batches: [256]."""

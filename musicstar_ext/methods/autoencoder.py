@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -47,11 +48,25 @@ class AutoencoderRecipe(DirectionRecipe):
                 start_from_histogram(network, code_counts)
 
 
-def reconstruction_loss(decoder: WaveNetDecoder, code: Tensor, teacher: Tensor) -> Tensor:
+def reconstruction_loss(decoder: WaveNetDecoder, code: Tensor, teacher: Tensor, noise: float = 0.0) -> Tensor:
     """Cross-entropy of each next sample, in nats: the decoder hears the teacher's past and the code.
+
+    Args:
+        noise: how much of it the decoder hears over that past (`disturbed`); what it is to predict stays clean.
 
     Shape:
         code [B, C, F], teacher [B, T] mu-law codes, F >= T / pool -> a scalar, the mean over B and T.
     """
-    logits = decoder(teacher, code)  # [B, 256, T]
+    logits = decoder(disturbed(teacher, noise) if noise else teacher, code)  # [B, 256, T]
     return functional.cross_entropy(logits.transpose(1, 2).flatten(0, 1).float(), teacher.flatten().long())
+
+
+def disturbed(codes: Tensor, most: float) -> Tensor:
+    """Mu-law codes under normal noise, whose deviation is drawn for each row from 0 .. `most` codes; [B, T] uint8.
+
+    A decoder that plays hears its own draws, not the true past. One that was trained with noise over the past learns to
+    put such errors right, and has to rely on the code where the past is unclear.
+    """
+    deviation = most * torch.rand(len(codes), 1, device=codes.device)
+    noise = deviation * torch.randn(codes.shape, device=codes.device)
+    return (codes + noise).round().clamp(0, 255).to(torch.uint8)

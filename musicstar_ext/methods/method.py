@@ -37,7 +37,8 @@ class Method(nn.Module, ABC):
         domains: {"source": domain, "target": domain}; a method that does not translate has no target.
         tracks: everything that it crops from the set.
         augmented_tracks: those of `tracks` of which it wants a pitch-shifted twin as well, as `"<track> augmented"`.
-        frame_samples: crops are whole multiples of this.
+        noted_stems: stems of which training crops come with their notes, `"<stem> notes"`, float32 [B, F, 88].
+        frame_samples: crops are whole multiples of this; one frame of the notes.
     """
 
     name: ClassVar[str]
@@ -50,6 +51,7 @@ class Method(nn.Module, ABC):
     domains: dict[str, str]
     tracks: tuple[str, ...]
     augmented_tracks: tuple[str, ...] = ()
+    noted_stems: tuple[str, ...] = ()
     frame_samples: int
 
     @abstractmethod

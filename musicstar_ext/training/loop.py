@@ -63,7 +63,8 @@ class Training:
         if method.trained:
             samples = recipe.crop_samples(prepared.sample_rate, model.frame_samples)
             size = (model.tracks, samples, recipe.batch)
-            self._crops = Crops(prepared, "train", *size, recipe.seed, model.crops_are, model.augmented_tracks)
+            more = (model.augmented_tracks, model.noted_stems, model.frame_samples)
+            self._crops = Crops(prepared, "train", *size, recipe.seed, model.crops_are, *more)
             self._held_out = Crops(prepared, "validation", *size, VALIDATION_SEED, model.crops_are)
             self._samples_per_step = recipe.batch * samples
             self.steps_per_epoch = math.ceil(self._crops.total_samples / self._samples_per_step)
