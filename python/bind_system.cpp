@@ -25,6 +25,7 @@ void bind_system(py::module_& module) {
       entry["name"] = device.name;
       entry["compute_capability"] = std::to_string(device.major) + "." + std::to_string(device.minor);
       entry["memory_bytes"] = device.memory_bytes;
+      entry["emulated"] = device.emulated;
       devices.append(entry);
     }
     return devices;

@@ -9,6 +9,11 @@ void bind_system(pybind11::module_& module);
 void bind_peaks(pybind11::module_& module);
 void bind_encoder(pybind11::module_& module);
 void bind_sampler(pybind11::module_& module);
+void bind_cuda_errors(pybind11::module_& module);
+void bind_cuda_encoder(pybind11::module_& module);
+void bind_cuda_sampler(pybind11::module_& module);
+void bind_cuda_stacks(pybind11::module_& module);
 void bind_reference(pybind11::module_& module);
+void bind_stacks(pybind11::module_& module);
 
 }  // namespace musicstar::bindings

@@ -16,10 +16,16 @@ void check(cudaError_t status) {
 
 }  // namespace
 
+#ifdef MUSICSTAR_EMULATED_GPU
+constexpr bool kEmulated = true;
+std::string build_description() { return "emulated"; }
+#else
+constexpr bool kEmulated = false;
 std::string build_description() {
   return "CUDA " + std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) + " for " +
          MUSICSTAR_CUDA_ARCHITECTURES;
 }
+#endif
 
 std::vector<Device> devices() {
   int driver = 0;
@@ -31,8 +37,8 @@ std::vector<Device> devices() {
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, i));
-    found.push_back(
-        {i, properties.name, properties.major, properties.minor, static_cast<std::int64_t>(properties.totalGlobalMem)});
+    found.push_back({i, properties.name, properties.major, properties.minor,
+                     static_cast<std::int64_t>(properties.totalGlobalMem), kEmulated});
   }
   if (found.empty()) throw std::runtime_error("no usable GPU: the driver lists none");
   return found;

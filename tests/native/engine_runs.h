@@ -65,4 +65,8 @@ Decoded decode(cpu::Sampler& sampler, std::int64_t lanes, const DecoderInput& in
 // The reference's logits [T][A] for one lane with its codes fed back.
 std::vector<double> reference_logits(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane);
 
+// What the reference draws [T] for one lane from its uniforms; requires that none of these is a matter of luck.
+std::vector<std::uint8_t> reference_draws(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane,
+                                          float temperature);
+
 }  // namespace musicstar::tests

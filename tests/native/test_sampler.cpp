@@ -38,24 +38,6 @@ void check_against_the_reference(const DecoderSizes& sizes, std::int64_t samples
   }
 }
 
-std::vector<std::uint8_t> reference_draws(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane,
-                                          float temperature) {
-  reference::Sampler sampler(decoder.sizes, decoder.weights);
-  std::vector<std::uint8_t> codes;
-  for (std::int64_t t = 0; t < input.samples; ++t) {
-    const std::vector<double> logits = sampler.next_logits(input.condition_at(lane, t));
-    const auto drawn_with = [&](double uniform) {
-      return reference::draw(logits.data(), decoder.sizes.classes, uniform, static_cast<double>(temperature));
-    };
-    const double uniform = static_cast<double>(input.uniforms[lane * input.samples + t]);
-    // A uniform nearer to a border between two codes than single precision can tell would test luck.
-    REQUIRE(drawn_with(uniform - 1e-6) == drawn_with(uniform + 1e-6));
-    codes.push_back(static_cast<std::uint8_t>(drawn_with(uniform)));
-    sampler.feed(codes.back());
-  }
-  return codes;
-}
-
 }  // namespace
 
 TEST_CASE("sampler: the reference's steps equal its whole-sequence convolutions") {

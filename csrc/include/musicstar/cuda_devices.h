@@ -13,9 +13,10 @@ struct Device {
   std::string name;
   int major = 0, minor = 0;  // compute capability
   std::int64_t memory_bytes = 0;
+  bool emulated = false;  // not a GPU at all: kernels run on the processor, for tests
 };
 
-// "CUDA 13.0 for 80;90a", or empty in a build without CUDA.
+// "CUDA 13.0 for 80;90a", "emulated" where the processor plays the GPU (csrc/emulated_gpu), or empty without CUDA.
 std::string build_description();
 
 // Throws std::runtime_error with one line that says why there is none: no CUDA in the build, no driver, no device.

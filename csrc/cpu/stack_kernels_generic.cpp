@@ -1,0 +1,3 @@
+#define MUSICSTAR_KERNELS generic
+#define MUSICSTAR_VECTOR_FLOATS 4
+#include "cpu/stack_kernels_all.h"

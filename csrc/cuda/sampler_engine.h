@@ -1,0 +1,95 @@
+// What the two kinds of sampler share, seen from csrc/cuda/sampler.cu, which cuts a call into launches.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda/usable_device.h"
+#include "musicstar/cuda_sampler.h"
+
+namespace musicstar::cuda {
+
+// One launch: its arrays lie on the device and hold its samples only.
+struct SamplerPiece {
+  int samples = 0;
+  std::int64_t position = 0;         // of its first sample
+  int frames = 0;                    // that its samples touch
+  const float* condition = nullptr;  // [lanes][frames][C]
+  const float* uniforms = nullptr;   // [lanes][samples]; or
+  const std::uint8_t* forced = nullptr;
+  const Sampler::Philox* philox = nullptr;  // of the piece: first_index is its first sample's
+  float temperature = 1.0f;
+  std::uint8_t* codes = nullptr;  // [lanes][samples]
+  float* logits = nullptr;        // [lanes][samples][A], may be null
+};
+
+// Code frames whose projections a launch has room for, `values` floats each: a bounded amount of memory, and no more
+// than the longest launch touches.
+constexpr int kMostLaunchSamples = 16384;
+inline int most_projected_frames(std::int64_t values, std::int64_t pool) {
+  constexpr std::int64_t kValues = std::int64_t{1} << 25;  // 128 MiB
+  return static_cast<int>(
+      std::max<std::int64_t>(1, std::min<std::int64_t>(kValues / values, kMostLaunchSamples / pool + 2)));
+}
+
+// What both kernels are told of a piece in the same words.
+template <class KernelCall>
+void take_piece(KernelCall& call, const SamplerPiece& piece) {
+  call.samples = piece.samples;
+  call.position = piece.position;
+  call.uniforms = piece.uniforms;
+  call.forced = piece.forced;
+  call.philox = piece.philox != nullptr;
+  if (call.philox) {
+    call.seed = piece.philox->seed;
+    call.first_lane = piece.philox->first_lane;
+    call.first_index = piece.philox->first_index;
+  }
+  call.temperature = piece.temperature;
+  call.codes = piece.codes;
+  call.logits = piece.logits;
+}
+
+// Copies and waits, so that `values` may go.
+template <typename T>
+void copy_in(T* target, const std::vector<T>& values, cudaStream_t stream) {
+  check(cudaMemcpyAsync(target, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice, stream),
+        "copying to the GPU");
+  check(cudaStreamSynchronize(stream), "copying to the GPU");
+}
+
+class SamplerEngine {
+ public:
+  virtual ~SamplerEngine() = default;
+  virtual void reset(float first_input, cudaStream_t stream) = 0;
+  // Decodes the piece and waits for it.
+  virtual void run(const SamplerPiece& piece, cudaStream_t stream) = 0;
+  // Code frames whose projections a launch has room for.
+  virtual int most_frames() const = 0;
+  virtual std::string kernel_name() const = 0;
+  virtual std::string description() const = 0;
+  virtual std::int64_t memory_bytes() const = 0;
+};
+
+// The device is the current one.
+std::unique_ptr<SamplerEngine> make_general_engine(const DecoderSizes& sizes, const DecoderWeights& weights,
+                                                   std::int64_t lanes, const UsableDevice& device,
+                                                   cpu::Precision precision, cudaStream_t stream);
+
+// How the layers' blocks are placed. `blocks` 0: they do not fit this device.
+struct PipelinePlacement {
+  int cluster = 1, pipelines = 0, blocks = 0;
+  int groups = 0;
+};
+PipelinePlacement place_pipelines(const DecoderSizes& sizes, std::int64_t lanes, const UsableDevice& device,
+                                  const SamplerOptions& options);
+std::unique_ptr<SamplerEngine> make_pipeline_engine(const DecoderSizes& sizes, const DecoderWeights& weights,
+                                                    std::int64_t lanes, const UsableDevice& device,
+                                                    const PipelinePlacement& placement, cudaStream_t stream);
+
+}  // namespace musicstar::cuda
