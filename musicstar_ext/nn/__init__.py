@@ -1,5 +1,6 @@
 """The networks of Music-STAR in torch, for training; the native core runs what is trained here."""
 
+from .backends import backend
 from .by_stem import ByStem
 from .classifier import DomainClassifier
 from .decoder import WaveNetDecoder
@@ -13,6 +14,7 @@ __all__ = [
     "Network",
     "UniversalEncoder",
     "WaveNetDecoder",
+    "backend",
     "build_encoder",
     "build_network",
     "load_weights",

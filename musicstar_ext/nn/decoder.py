@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from musicstar_ext import ops
 from musicstar_ext.architecture import DecoderConfig
 
+from .backends import stacked, uses_core
 from .convolution import Convolution, halves, scaled_codes, shifted
 
 
@@ -76,11 +78,35 @@ class WaveNetDecoder(nn.Module):
 
         r = self.first(x)  # [B, T, R]
         s = self.first_skip(r)  # [B, T, S]
-        for layer in self.layers:
-            r, skip = layer(r, condition)
-            s = s + skip
+        s = s + (self._stack(r, condition) if uses_core(self.layers, r) else self._layers(r, condition))
         s = add_to_frames(self.head(torch.relu(s)), self.head_condition(condition))
         return self.logits(torch.relu(s))[:, :length].transpose(1, 2)
+
+    def _layers(self, r: Tensor, condition: Tensor) -> Tensor:
+        """The skip sum [B, T, S] of all layers, as the equations are written."""
+        total = torch.zeros((), dtype=r.dtype, device=r.device)
+        for layer in self.layers:
+            r, skip = layer(r, condition)
+            total = total + skip
+        return total
+
+    def _stack(self, r: Tensor, condition: Tensor) -> Tensor:
+        """The same in one operation of the core, the condition projected for all layers at once."""
+        layers, used = self.layers, len(self.layers) - 1  # what the last layer would add to r reaches no output
+        weight = stacked(layers, "condition.weight").flatten(0, 1).squeeze(-1)  # [L * 2R, C]
+        bias = stacked(layers, "condition.bias") + stacked(layers, "dilated.bias")
+        projected = functional.linear(condition, weight, bias.flatten()).unflatten(2, bias.shape)  # [B, F, L, 2R]
+        total = ops.gated_residual_stack(
+            r,
+            projected.permute(2, 0, 1, 3),
+            stacked(layers, "dilated.weight"),
+            stacked(layers, "residual.weight", used).squeeze(-1),
+            stacked(layers, "residual.bias", used),
+            stacked(layers, "skip.weight").squeeze(-1),
+            self.config.dilations,
+            self.config.pool,
+        )
+        return total + stacked(layers, "skip.bias").sum(dim=0)
 
 
 def add_to_frames(x: Tensor, frames: Tensor) -> Tensor:

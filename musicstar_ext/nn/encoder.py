@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from musicstar_ext import ops
 from musicstar_ext.architecture import EncoderConfig
 
+from .backends import stacked, uses_core
 from .convolution import Convolution, halves, scaled_codes
 
 
@@ -50,11 +52,28 @@ class _Encoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Mu-law codes [B, T], of any integer type -> code frames [B, C, F], F = T // pool."""
         x = self.start(scaled_codes(codes, self.start.bias))  # [B, T, channels]
-        for layer in self.layers:
-            x = layer(x)
+        x = self._stack(x) if uses_core(self.layers, x) else self._layers(x)
         frames = codes.shape[1] // self.config.pool
         x = x[:, : frames * self.config.pool].unflatten(1, (frames, self.config.pool)).mean(dim=2)
         return self.code(x).transpose(1, 2)  # a mean and a 1x1 commute: the 1x1 is done on the few frames
+
+    def _layers(self, x: Tensor) -> Tensor:
+        """All layers, as the equations are written: [B, T, channels] -> the same."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def _stack(self, x: Tensor) -> Tensor:
+        """The same in one operation of the core."""
+        return ops.glu_residual_stack(
+            x,
+            stacked(self.layers, "dilated.weight"),
+            stacked(self.layers, "dilated.bias"),
+            stacked(self.layers, "pointwise.weight").squeeze(-1),
+            stacked(self.layers, "pointwise.bias"),
+            self.config.dilations,
+            gated=self.config.kind == "music-star",
+        )
 
 
 class UniversalEncoder(_Encoder):
