@@ -35,8 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"python -m {NAME}",
         description="Play a recording of two instruments on two others.",
-        epilog="Equal inputs, model, seed, lanes and precision give equal outputs on equal processors; --lanes auto "
-        "depends on the number of threads, --precision auto on the instruction set.",
+        epilog="Equal inputs, model, seed, lanes and precision give equal outputs on equal devices; --device auto "
+        "takes a GPU where there is one; --lanes auto depends on the device and the number of threads, --precision "
+        "auto on the device and the instruction set.",
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="IN", help="an audio file, a folder, or a quoted pattern such as 'takes/*.wav'")
@@ -44,7 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("-o", "--output", required=True, metavar="OUT|DIR", help=OUTPUT_HELP)
     add("--model", default=models.DEFAULT, metavar="NAME|PATH", help="shipped, or a .safetensors file (%(default)s)")
     add("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where it runs (%(default)s)")
-    add("--precision", default="auto", metavar="auto|fp32|bf16|int8", help="of the products (%(default)s)")
+    add(
+        "--precision",
+        default="auto",
+        metavar="auto|fp32|bf16|int8",
+        help="of the products; int8: CPU only (%(default)s)",
+    )
     add("--temperature", type=float, default=1.0, metavar="T", help="0 always takes the likeliest code (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="another seed, another performance (%(default)s)")
     add("--lanes", type=_lanes, default="auto", metavar="auto|N", help="segments decoded side by side; 1 is exact")
@@ -170,8 +176,10 @@ def _summary(
         "real_time_factor": seconds / wall if wall else 0.0,
         "samples_per_second": samples / wall if wall else 0.0,
         "device": engine.device,
+        "device_name": engine.device_name,
         "instruction_set": engine.isa,
         "precision": engine.precision,
+        "kernels": engine.kernels,
         "lanes": max((report.lanes for report in reports), default=0),
         "threads": engine.threads,
         "model": translator.name,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .core import core
 from .encoding import Frames
+from .engine import device_errors
 from .lanes import LaneRules, Segment, plan_group
 from .networks import DecoderNetwork
 from .samples import Audio
@@ -23,6 +24,7 @@ Progress = Callable[[float], None]
 
 CALL = 1024  # samples a thread decodes in one call: short, so that Ctrl-C acts at once
 SHORTEST_CALL = 16  # steps: of fewer, the call itself would cost
+GPU_CALL = 8_000  # steps of all lanes in one call to a GPU, which looks for Ctrl-C by itself
 
 
 class Decoder:
@@ -43,6 +45,8 @@ class Decoder:
         self.seed = seed
         self.temperature = temperature
         self.progress = progress
+        # Frames whose samples are drawn together.
+        self.span = 1 if network.engine.gpu is None else max(1, GPU_CALL // self.pool)
 
     def sequential(self, blocks: Iterable[Frames]) -> Iterator[Audio]:
         """Exactly the plain equations: one lane from the first sample to the last.
@@ -51,8 +55,9 @@ class Decoder:
         """
         sampler = self.network.sampler(1)
         for frames in blocks:
-            for frame in frames:
-                codes = self._draw(sampler, frame[None], [0], self.pool)
+            for start in range(0, len(frames), self.span):
+                condition = frames[start : start + self.span]
+                codes = self._draw(sampler, condition[None], 0, len(condition) * self.pool)
                 self.progress(codes.shape[1])
                 yield core.mu_law_decode(codes[0])
 
@@ -92,30 +97,41 @@ class Decoder:
 
         Lanes that are done before the longest one idle on with their last frame; what they draw is dropped.
         """
-        pool = self.pool
+        pool, span = self.pool, self.span
         steps = [segment.steps(pool) for segment in segments]
         longest = max(steps)
         first = np.array([segment.first for segment in segments]) - origin
         last = first + np.array([-(-count // pool) for count in steps]) - 1
-        numbers = [segment.number for segment in segments]
         kept = sum(segment.stop - segment.start for segment in segments) * pool
         sampler = self.network.sampler(len(segments))
         codes = np.empty((len(segments), longest), np.uint8)
-        for position in range(0, longest, pool):
-            count = min(pool, longest - position)
-            condition = frames[np.minimum(first + position // pool, last)]
-            codes[:, position : position + count] = self._draw(sampler, condition, numbers, count)
+        for position in range(0, longest, pool * span):
+            count = min(pool * span, longest - position)
+            coming = first[:, None] + np.arange(position // pool, -(-(position + count) // pool))
+            condition = frames[np.minimum(coming, last[:, None])]
+            codes[:, position : position + count] = self._draw(sampler, condition, segments[0].number, count)
             self.progress(kept * count / longest)
         return [lane[:count] for lane, count in zip(codes, steps, strict=True)]
 
-    def _draw(self, sampler: core.Sampler, condition: Frames, numbers: list[int], count: int) -> Codes:
-        """The next `count` samples of all lanes, within one frame, in short calls: [B, C] -> [B, count]."""
-        position = sampler.position
-        uniforms = np.stack([core.philox_uniforms(self.seed, number, position, count) for number in numbers])
-        frame = np.ascontiguousarray(condition[:, None, :])
-        call = max(SHORTEST_CALL, CALL * self.network.engine.threads // len(numbers))
+    def _draw(
+        self, sampler: core.Sampler | core.CudaSampler, condition: Frames, first_number: int, count: int
+    ) -> Codes:
+        """The next `count` samples of all lanes: [B, F, C], F frames in `span` -> [B, count].
+
+        Lanes are numbered from `first_number` on.
+        """
+        condition = np.ascontiguousarray(condition)
+        engine = self.network.engine
+        if engine.gpu is not None:
+            assert isinstance(sampler, core.CudaSampler)
+            with device_errors(engine):
+                return sampler.draw(condition, count, self.seed, first_number, self.temperature)
+        assert isinstance(sampler, core.Sampler)
+        numbers = range(first_number, first_number + len(condition))
+        uniforms = np.stack([core.philox_uniforms(self.seed, number, sampler.position, count) for number in numbers])
+        call = max(SHORTEST_CALL, CALL * engine.threads // len(numbers))
         drawn = [
-            sampler.sample(frame, np.ascontiguousarray(uniforms[:, start : start + call]), self.temperature)
+            sampler.sample(condition, np.ascontiguousarray(uniforms[:, start : start + call]), self.temperature)
             for start in range(0, count, call)
         ]
         return np.concatenate(drawn, axis=1)

@@ -24,7 +24,7 @@ from .audio_reading import AudioFile, read_blocks, read_mono
 from .audio_writing import make_folder, write_audio
 from .decoding import Progress
 from .in_step import in_step
-from .lanes import Lanes, choose_lanes
+from .lanes import Lanes
 from .level import LevelMeter
 from .rendering import FileStore, Normalize, Recording, Settings, render
 from .resampling import resample
@@ -86,7 +86,7 @@ def translate_file(
         files = dict(source)
     recordings = {track: _measured(_reader(file, rate), file.path, rate) for track, file in files.items()}
     samples = max(recording.samples for recording in recordings.values())
-    settings = Settings(seed, temperature, choose_lanes(lanes, samples / rate, translator.engine.threads), normalize)
+    settings = Settings(seed, temperature, translator.engine_lanes(lanes, samples / rate), normalize)
     make_folder(target.parent)
     try:
         with contextlib.ExitStack() as stack:

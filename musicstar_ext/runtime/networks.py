@@ -6,9 +6,10 @@ stems, which a separator may first take out of the mixture.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig, SeparatorConfig, parameter_count
@@ -16,7 +17,7 @@ from musicstar_ext.checkpoints import Branch, Checkpoint, Tensors
 from musicstar_ext.errors import UserError
 
 from .core import core
-from .engine import Engine
+from .engine import Engine, device_errors
 
 SAMPLE_RATE = 16_000
 SEPARATOR = "separator"  # the network that takes stems out of a mixture
@@ -30,13 +31,15 @@ class EncoderNetwork:
     weights: Tensors
     engine: Engine
 
-    def encoder(self) -> core.Encoder:
+    def encoder(self) -> core.Encoder | core.CudaEncoder:
         """A fresh encoder at the start of a stream."""
-        engine = self.engine
-        try:
-            return core.Encoder(_sizes(self.config), self.weights, engine.threads, engine.isa, engine.precision)
-        except ValueError as error:
-            raise UserError(f"this version's engine cannot run the encoder: {error}") from None
+        engine, sizes = self.engine, _sizes(self.config)
+        with _making("encoder", engine):
+            if engine.gpu is None:
+                return core.Encoder(sizes, self.weights, engine.threads, engine.isa, engine.precision)
+            encoder = core.CudaEncoder(sizes, self.weights, engine.gpu.index, engine.precision)
+            engine.kernels.setdefault("encoder", encoder.kernel)
+            return encoder
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,24 @@ class DecoderNetwork:
     weights: Tensors
     engine: Engine
 
-    def sampler(self, lanes: int) -> core.Sampler:
+    def sampler(self, lanes: int) -> core.Sampler | core.CudaSampler:
         """A fresh sampler, all lanes at their first sample."""
-        engine = self.engine
-        try:
-            return core.Sampler(_sizes(self.config), self.weights, lanes, engine.threads, engine.isa, engine.precision)
-        except ValueError as error:
-            raise UserError(f"this version's engine cannot run the decoder: {error}") from None
+        engine, sizes = self.engine, _sizes(self.config)
+        with _making("decoder", engine):
+            if engine.gpu is None:
+                return core.Sampler(sizes, self.weights, lanes, engine.threads, engine.isa, engine.precision)
+            sampler = core.CudaSampler(sizes, self.weights, lanes, engine.gpu.index, engine.precision)
+            engine.kernels.setdefault("decoder", sampler.kernel)
+            return sampler
+
+
+@contextlib.contextmanager
+def _making(network: str, engine: Engine) -> Iterator[None]:
+    try:
+        with device_errors(engine):
+            yield
+    except ValueError as error:
+        raise UserError(f"this version's engine cannot run the {network}: {error}") from None
 
 
 @dataclass(frozen=True)

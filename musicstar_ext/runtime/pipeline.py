@@ -15,7 +15,7 @@ import numpy as np
 from musicstar_ext.checkpoints import Branch
 
 from .decoding import Decoder, Progress
-from .encoding import encode
+from .encoding import BLOCK, GPU_BLOCK, encode
 from .in_step import copies, in_step
 from .lanes import lane_rules
 from .networks import SAMPLE_RATE, Networks, work
@@ -57,7 +57,9 @@ def decode(
         for name, blocks in zip(encoders, copies(recording, len(encoders)), strict=True):
             encoder = networks.encoders[name]
             heard = _Counted(blocks, gains[track])
-            frames = encode(heard, encoder, reporter(work(encoder) / total))
+            # One lane follows the recording closely: its frames are wanted as soon as they are certain.
+            block = BLOCK if encoder.engine.gpu is None or lanes == 1 else GPU_BLOCK
+            frames = encode(heard, encoder, reporter(work(encoder) / total), block)
             sharing = [branch for branch in branches if (branch.source, branch.encoder) == (track, name)]
             for branch, its_frames in zip(sharing, copies(frames, len(sharing)), strict=True):
                 network = networks.decoders[branch.decoder]

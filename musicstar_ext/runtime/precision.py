@@ -14,6 +14,8 @@ real recordings under trained models: bf16 stays within 0.002; int8 does not sta
 sums are too short for its rounding to average out, so it has to be asked for. Speed: bf16 is the faster one where the
 processor multiplies it directly, or can widen it on the way as AVX-512 does; with AVX2 that costs the encoder and lanes
 more than the smaller weights gain, and portable vectors lose by it.
+
+GPUs have fp32 and bf16, and `auto` is bf16 there: its products run on tensor cores, whose sums are fp32.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from musicstar_ext.errors import UserError
 
 Precision = Literal["fp32", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+GPU_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 AUTO: dict[str, Precision] = {  # by instruction set
     "generic": "fp32",
@@ -41,6 +44,25 @@ def choose_precision(precision: str, isa: str) -> Precision:
     """
     if precision == "auto":
         return AUTO[isa]
+    return _known(precision)
+
+
+def choose_gpu_precision(precision: str, device: str) -> Precision:
+    """The precision that was asked for on a GPU; `auto` is bf16.
+
+    Raises:
+        UserError: an unknown name, or one that only the CPU has.
+    """
+    chosen = "bf16" if precision == "auto" else _known(precision)
+    if chosen not in GPU_PRECISIONS:
+        raise UserError(
+            f"device {device}: precision {chosen} runs on the CPU only (--device cpu); "
+            f"a GPU has {' and '.join(GPU_PRECISIONS)}"
+        )
+    return chosen
+
+
+def _known(precision: str) -> Precision:
     for known in PRECISIONS:
         if precision == known:
             return known

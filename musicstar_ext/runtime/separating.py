@@ -30,12 +30,14 @@ class StemSeparator:
 
     def __init__(self, checkpoint: Checkpoint, stems: Iterable[str], engine: Engine) -> None:
         try:
-            from musicstar_ext.separation import load_separator
+            from musicstar_ext import separation
         except ImportError as error:
             if isinstance(error, UserError):
                 raise
             raise MissingExtraError((error.name or "torch").split(".")[0], "separation") from None
-        self.separator: Separator = load_separator(checkpoint, device=engine.device, threads=engine.threads)
+        # torch may have no CUDA where the core has it: the separator then runs on the CPU.
+        device = "cpu" if engine.gpu is None else separation.torch_device(engine.device)
+        self.separator: Separator = separation.load_separator(checkpoint, device=device, threads=engine.threads)
         self.stems = tuple(stems)
         missing = [stem for stem in self.stems if stem not in self.separator.stems]
         if missing:

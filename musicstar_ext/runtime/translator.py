@@ -36,8 +36,8 @@ def load(name_or_path: str | Path, device: str = "auto", precision: str = "auto"
 
     Args:
         name_or_path: a shipped model, such as "strings-piano_to_clarinet-vibraphone", or a path to a .safetensors file.
-        device: "auto", "cpu" or "cuda[:N]".
-        precision: "auto" (fp32 or bf16, by the instruction set), "fp32", "bf16" or "int8"; fp32 is the plain equations.
+        device: "auto" (a GPU where there is one, otherwise the CPU), "cpu" or "cuda[:N]".
+        precision: "auto" (fp32 or bf16, by the device), "fp32" (the plain equations), "bf16" or "int8" (CPU only).
         threads: 0 for every processor that this process may use.
 
     Raises:
@@ -106,7 +106,7 @@ class Translator:
             seed: equal seeds (0 <= seed < 2^64) give equal results.
             temperature: of the draws; 0 takes the most likely code at every sample.
             lanes: how many segments are decoded at once; 1 is the exact sequential decoding; "auto" chooses by duration
-                and threads (so a result that must not depend on the machine needs a number).
+                and device (so a result that must not depend on the machine needs a number).
             normalize: "auto" brings the input to the level that the model was trained at, and the output back to the
                 input's; "off" leaves samples as they are (the sum of several branches may then pass full scale).
             progress: told the seconds of audio of every piece of work done; in all, the recording's duration.
@@ -203,7 +203,7 @@ class Translator:
         check_options(seed, temperature, lanes, "off")
         networks = self.networks
         networks.check_hears_mixture()
-        lanes = choose_lanes(lanes, None, self.engine.threads)
+        lanes = self.engine_lanes(lanes, None)
         before, after = 1.0, 1.0
         if level is not None:
             if not math.isfinite(level):
@@ -219,6 +219,10 @@ class Translator:
         spans = decode(networks, tracks, gains, seed, temperature, lanes)
         decoded = (summed(list(together.values())) for together in spans)
         return decoded if after == 1.0 else (np.clip(block * np.float32(after), -1, 1) for block in decoded)
+
+    def engine_lanes(self, lanes: Lanes, seconds: float | None) -> int:
+        """How many lanes decode a recording of so many seconds on this engine: `lanes.choose_lanes`."""
+        return choose_lanes(lanes, seconds, self.engine.threads, gpu=self.engine.gpu is not None)
 
     def separator_gain(self, level: float, normalize: Normalize) -> float:
         """What a recording of a gated level is multiplied with before it is taken apart: the separator's level."""
@@ -238,7 +242,7 @@ class Translator:
         progress: Progress | None,
     ) -> Audio:
         seconds = max(recording.samples for recording in recordings.values()) / SAMPLE_RATE
-        settings = Settings(seed, temperature, choose_lanes(lanes, seconds, self.engine.threads), normalize)
+        settings = Settings(seed, temperature, self.engine_lanes(lanes, seconds), normalize)
         return _joined(render(self.networks, recordings, settings, MemoryStore(), progress))
 
 

@@ -134,6 +134,12 @@ def load_separator(
     return Separator(network, _device(device), threads, segment_seconds)
 
 
+def torch_device(name: str) -> str:
+    """A device that the core runs on (cpu, cuda:N), or "cpu" where torch does not have it."""
+    _, _, index = name.partition(":")
+    return name if name != "cpu" and int(index or 0) < torch.cuda.device_count() else "cpu"
+
+
 def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

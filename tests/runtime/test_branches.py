@@ -21,7 +21,7 @@ Tone = Callable[..., np.ndarray]
 
 
 def translator_of(*branches: Branch) -> Translator:
-    return Translator(checkpoint_of(branches), choose_engine(threads=1))
+    return Translator(checkpoint_of(branches), choose_engine("cpu", threads=1))
 
 
 def joined(blocks: object) -> np.ndarray:

@@ -18,7 +18,7 @@ RULES = LaneRules(lanes=3, longest=4, shortest=2, warm_up=1, fade=200, pool=POOL
 
 @pytest.fixture(scope="module")
 def network(tiny_checkpoint: Checkpoint) -> DecoderNetwork:
-    return networks_of(tiny_checkpoint, choose_engine(threads=1)).decoders["decoder"]
+    return networks_of(tiny_checkpoint, choose_engine("cpu", threads=1)).decoders["decoder"]
 
 
 def frames_of(count: int) -> np.ndarray:

@@ -30,7 +30,7 @@ def translator_of(encoder: EncoderConfig, decoder: DecoderConfig) -> Translator:
         branches=(Branch("strings-piano", "clarinet-vibraphone"),),
         levels={"strings-piano": -20.0, "clarinet-vibraphone": -20.0},
     )
-    return Translator(checkpoint, choose_engine(threads=1))
+    return Translator(checkpoint, choose_engine("cpu", threads=1))
 
 
 @pytest.fixture(scope="module")

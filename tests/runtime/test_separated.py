@@ -58,7 +58,7 @@ def translator(monkeypatch: pytest.MonkeyPatch) -> Translator:
     separation = type(sys)("musicstar_ext.separation")
     separation.load_separator = lambda checkpoint, device, threads: PretendSeparator()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "musicstar_ext.separation", separation)
-    return Translator(checkpoint_with_separator(), choose_engine(threads=1))
+    return Translator(checkpoint_with_separator(), choose_engine("cpu", threads=1))
 
 
 def joined(blocks: object) -> np.ndarray:
@@ -118,9 +118,9 @@ def test_files_are_translated_as_samples_are(translator: Translator, tone: Tone,
 
 def test_stems_bypass_the_separator(tone: Tone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "musicstar_ext.separation", None)  # importing it fails
-    translator = Translator(checkpoint_with_separator(), choose_engine(threads=1))
+    translator = Translator(checkpoint_with_separator(), choose_engine("cpu", threads=1))
     stems = {"strings": tone(0.2), "piano": tone(0.2)}
-    without = Translator(checkpoint_of(STEMS), choose_engine(threads=1))
+    without = Translator(checkpoint_of(STEMS), choose_engine("cpu", threads=1))
     assert np.array_equal(translator.translate_stems(stems, 16_000), without.translate_stems(stems, 16_000))
     for call in (translator.translate, lambda samples, rate: translator.stream([samples], rate)):
         with pytest.raises(UserError, match=r"pip install 'musicstar-ext\[separation\]'"):
@@ -146,7 +146,7 @@ def test_separators_that_do_not_fit(translator: Translator, monkeypatch: pytest.
 def test_a_real_separator_streams_as_it_translates(tone: Tone) -> None:
     pytest.importorskip("demucs")
     pytest.importorskip("torch")
-    translator = Translator(checkpoint_with_separator(), choose_engine(threads=1))
+    translator = Translator(checkpoint_with_separator(), choose_engine("cpu", threads=1))
     mixture = np.stack([tone(0.4, 44_100), tone(0.4, 44_100)[::-1]], axis=1)
     whole = translator.translate(mixture, 44_100, lanes=1, normalize="off")
     assert len(whole) == 6_400
