@@ -38,10 +38,14 @@ def read_clips(folder: Path, checkpoint: Checkpoint, side: str, seconds: float) 
     return np.stack([clip[:length] for clip in clips])
 
 
-def encode(checkpoint: Checkpoint, codes: np.ndarray, precision: str = "fp32") -> np.ndarray:
-    """[clips, T] -> code frames [clips, F, C]."""
+def encode(checkpoint: Checkpoint, codes: np.ndarray, precision: str = "fp32", device: int | None = None) -> np.ndarray:
+    """[clips, T] -> code frames [clips, F, C], on the CPU or on the GPU of that index."""
     sizes, weights = dataclasses.asdict(checkpoint.networks["encoder"]), checkpoint.weights["encoder"]
-    encoder = core.Encoder(sizes, weights, precision=precision)
+    encoder: core.Encoder | core.CudaEncoder
+    if device is None:
+        encoder = core.Encoder(sizes, weights, precision=precision)
+    else:
+        encoder = core.CudaEncoder(sizes, weights, device, precision)
     return np.stack([np.concatenate([encoder.push(clip), encoder.finish()]) for clip in codes])
 
 

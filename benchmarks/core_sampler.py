@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import _musicstar_core as core
 import numpy as np
 from networks import sizes
@@ -35,22 +37,30 @@ class CoreSampler:
 
     def __call__(self, count: int) -> None:
         uniforms = np.random.default_rng(0).random((len(self.condition), count), dtype=np.float32)
-        self.sampler.sample(self._frames(count), uniforms)
+        self.sampler.sample(frames_touched(self.condition, self.pool, self.sampler.position, count), uniforms)
 
     def score(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits [T, A] of the first lane after a zero input, given codes [T] in every lane."""
         self.sampler.reset(0.0)
         lanes = np.repeat(codes[None], len(self.condition), axis=0)
-        return self.sampler.score(self._frames(len(codes)), lanes)[0]
+        return self.sampler.score(frames_touched(self.condition, self.pool, 0, len(codes)), lanes)[0]
 
-    def _frames(self, count: int) -> NDArray[np.float32]:
-        position = self.sampler.position
-        touched = (position + count - 1) // self.pool - position // self.pool + 1
-        return np.repeat(self.condition[:, None], touched, axis=1)
+
+def frames_touched(condition: NDArray[np.float32], pool: int, position: int, count: int) -> NDArray[np.float32]:
+    """[B, F, C]: the frame [B, C] for each that samples position to position + count - 1 touch."""
+    touched = (position + count - 1) // pool - position // pool + 1
+    return np.repeat(condition[:, None], touched, axis=1)
+
+
+class Scorer(Protocol):
+    """What can be checked."""
+
+    def score(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits [T, A] of the first lane after a zero input, given codes [T] in every lane."""
 
 
 def check_core(
-    sampler: CoreSampler, isa: str, precision: str, codes: NDArray[np.uint8], expected: NDArray[np.float32]
+    sampler: Scorer, isa: str, precision: str, codes: NDArray[np.uint8], expected: NDArray[np.float32]
 ) -> None:
     """The sampler's first lane gives the expected logits [T, A]: closely in fp32, else in distribution.
 

@@ -1,19 +1,23 @@
 """How many samples a second does the encoder read?
 
     python benchmarks/encoder.py [--kinds music-star,universal] [--threads 1,2] [--json]
+    python benchmarks/encoder.py --device cuda [--kinds music-star,universal]
 
 The core's streaming encoder in every precision, both kinds at the paper's size with random weights, against the same
 layers as PyTorch convolutions (oneDNN) in fp32 and bf16, in whichever memory order is faster here. Frames are compared
-before anything is timed. Ratios are to PyTorch in the same precision; int8, which it does not have, to its bf16.
+before anything is timed. Ratios are to PyTorch in the same precision; int8, which it does not have, to its bf16. On a
+GPU: cuda_encoder.py.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping
 
 import _musicstar_core as core
+import cuda_machine
 import numpy as np
 import torch
 from bounds import PRECISIONS, describe, encoder_bound
@@ -24,7 +28,8 @@ from timing import QUICK, Effort, rates
 
 from musicstar_ext.architecture import EncoderConfig, EncoderKind
 from musicstar_ext.checkpoints import Tensors
-from musicstar_ext.nn import build_network, load_weights
+from musicstar_ext.nn import backend, build_network, load_weights
+from musicstar_ext.runtime.gpus import named_gpu
 
 BLOCK = 800  # samples of one push
 KINDS: tuple[EncoderKind, ...] = ("music-star", "universal")
@@ -76,7 +81,8 @@ def check(config: EncoderConfig, weights: Tensors, baselines: Mapping[str, Convo
     codes = np.random.default_rng(4).integers(0, 256, samples).astype(np.uint8)
     network = build_network(config)
     load_weights(network, weights)
-    expected = network(torch.from_numpy(codes)[None])[0].t().numpy()
+    with backend("torch"):
+        expected = network(torch.from_numpy(codes)[None])[0].t().numpy()
 
     def compare(name: str, precision: str, found: np.ndarray) -> None:
         difference = float(np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)))
@@ -127,11 +133,28 @@ def time_case(report: Report, config: EncoderConfig, threads: int, quick: bool) 
         )
 
 
+def time_on_gpu(options: argparse.Namespace) -> None:
+    """All kinds on a GPU, one after the other."""
+    from cuda_encoder import time_kind
+
+    gpu = named_gpu(options.device)
+    report = Report("encoder", options, torch=torch.__version__, **cuda_machine.versions(gpu.index, gpu.name))
+    with torch.inference_mode():
+        for kind in options.kinds:
+            config = tiny_encoder(kind) if options.quick else full_encoder(kind)
+            time_kind(report, config, gpu, QUICK if options.quick else Effort(seconds=0.2), options.quick)
+    report.save()
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--kinds", type=known(KINDS), default=KINDS, help="default both: music-star,universal")
     parser.add_argument("--threads", type=whole_numbers, help="default 1,2")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     options = parser.parse_args()
+    if options.device != "cpu":
+        time_on_gpu(options)
+        return
     report = Report("encoder", options, torch=torch.__version__)
     for line in describe([core.active_isa()]):
         report.say(line)

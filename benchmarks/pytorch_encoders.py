@@ -1,4 +1,4 @@
-"""The encoder as PyTorch's own convolutions (oneDNN), in both memory orders: the baseline of `encoder.py`."""
+"""The encoder as PyTorch's own convolutions (oneDNN, cuDNN), in both memory orders: the baseline of `encoder.py`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ class ConvolutionEncoder:
     """Codes [T] -> code frames [F, C], all samples at once, zeros around the audio in every layer.
 
     Args:
-        dtype: of weights and activations; sums are fp32 inside oneDNN either way.
+        dtype: of weights and activations; sums are fp32 inside the libraries either way.
         channels_last: convolutions over an image of one row with neighbouring channels, instead of conv1d.
     """
 
-    def __init__(self, config: EncoderConfig, weights: Tensors, dtype: torch.dtype, channels_last: bool) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        weights: Tensors,
+        dtype: torch.dtype,
+        channels_last: bool,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.config = config
         self.dtype = dtype
         self.channels_last = channels_last
         self.tensors = {}
         for name, array in weights.items():
-            tensor = torch.from_numpy(array).to(dtype)
+            tensor = torch.from_numpy(array).to(device, dtype)
             if channels_last and tensor.dim() == 3:
                 tensor = tensor[:, :, None].contiguous(memory_format=torch.channels_last)
             self.tensors[name] = tensor

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from musicstar_ext.architecture import DecoderConfig
 from musicstar_ext.checkpoints import Tensors
-from musicstar_ext.nn import build_network, load_weights
+from musicstar_ext.nn import backend, build_network, load_weights
 
 START = 128 / 255 - 0.5  # the input of the first sample
 
@@ -49,7 +49,8 @@ class NaiveSampler(TorchSampler):
     def step(self, inputs: Tensor) -> Tensor:
         self.codes = self.codes.roll(-1, 1)
         self.codes[:, -2:-1] = torch.round((inputs + 0.5) * 255).long()
-        logits: Tensor = self.network(self.codes, self.frames)
+        with backend("torch"):
+            logits: Tensor = self.network(self.codes, self.frames)
         return logits[:, :, -1]
 
 
@@ -93,12 +94,13 @@ class PublishedSampler(TorchSampler):
 class Step(nn.Module):
     """One sample as a pure function of tensors: every product an addmm, the condition projected beforehand.
 
-    The two taps are one matrix on [older; newest], residual and skip are one matrix.
+    The two taps are one matrix on [older; newest], residual and skip are one matrix. Weights are moved to the
+    condition's device and type.
     """
 
     def __init__(self, config: DecoderConfig, weights: Tensors, condition: Tensor) -> None:
         super().__init__()
-        tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+        tensors = {name: torch.from_numpy(array).to(condition) for name, array in weights.items()}
 
         def matrix(name: str, tap: int = 0) -> Tensor:
             return tensors[f"{name}.weight"][:, :, tap].t().contiguous()
@@ -155,8 +157,10 @@ class EagerSampler(TorchSampler):
     def __init__(self, config: DecoderConfig, weights: Tensors, condition: Tensor) -> None:
         self.lanes = condition.shape[0]
         self.graph = Step(config, weights, condition)
-        self.rings = [torch.zeros(dilation, self.lanes, config.residual_channels) for dilation in config.dilations]
-        self.before = torch.zeros(self.lanes, 1)
+        self.rings = [
+            condition.new_zeros(dilation, self.lanes, config.residual_channels) for dilation in config.dilations
+        ]
+        self.before = condition.new_zeros(self.lanes, 1)
         self.position = 0
 
     def step(self, inputs: Tensor) -> Tensor:

@@ -42,13 +42,14 @@ class Report:
         threads: int,
         baseline: float,
         bound: float,
+        device: str = "cpu",
         **more: Any,
     ) -> None:
         """One row. `baseline` and `bound` are samples a second as well; what follows is the question's own."""
         row = {
             "question": self.question,
             "case": case,
-            "device": "cpu",
+            "device": device,
             "isa": isa,
             "precision": precision,
             "lanes": lanes,

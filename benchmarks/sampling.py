@@ -1,11 +1,13 @@
 """How many samples a second does the decoder draw?
 
     python benchmarks/sampling.py [--model NAME|PATH] [--lanes 1,8,16] [--threads 1,2] [--json] [--sweep]
+    python benchmarks/sampling.py --device cuda [--nv-wavenet PROGRAM] [--lanes 1,8,64,256,512,1024]
 
 The core in every precision (and, in fp32, on every instruction set), against five ways to do it in PyTorch, from the
 naive one to the best we can write, interleaved in one run. Logits are compared before anything is timed. Samples a
 second count all lanes; ratios are to the best eager PyTorch of the same lanes and threads; bounds: bounds.py. Without
---model: the paper's full size with random weights. --sweep instead shows how cost grows, in docs/growth.png.
+--model: the paper's full size with random weights. --sweep instead shows how cost grows, in docs/growth.png. On a GPU:
+cuda_sampling.py.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import _musicstar_core as core
+import cuda_machine
 import numpy as np
 import torch
 from bounds import PRECISIONS, decoder_bound, describe
@@ -30,7 +33,8 @@ from timing import QUICK, Effort, rates
 
 from musicstar_ext.architecture import DecoderConfig
 from musicstar_ext.checkpoints import Tensors
-from musicstar_ext.nn import build_network, load_weights
+from musicstar_ext.nn import backend, build_network, load_weights
+from musicstar_ext.runtime.gpus import named_gpu
 
 EAGER_TOLERANCE = 1e-3  # of logits, relative to the largest one
 
@@ -50,7 +54,8 @@ def expected_logits(
     network = build_network(config)
     load_weights(network, weights)
     frames = condition[:, :, None].expand(-1, -1, -(-len(codes) // config.pool))
-    logits: torch.Tensor = network(torch.from_numpy(codes)[None], frames)
+    with backend("torch"):
+        logits: torch.Tensor = network(torch.from_numpy(codes)[None], frames)
     return logits[0].t()
 
 
@@ -140,10 +145,30 @@ def time_all(report: Report, config: DecoderConfig, weights: Tensors, options: a
         time_trial(report, config, trial, QUICK if options.quick else Effort())
 
 
+def time_on_gpu(config: DecoderConfig, weights: Tensors, options: argparse.Namespace) -> None:
+    """All samplers of a GPU, one number of lanes after the other."""
+    from cuda_sampling import time_lanes
+
+    gpu = named_gpu(options.device)
+    report = Report("sampling", options, torch=torch.__version__, **cuda_machine.versions(gpu.index, gpu.name))
+    with torch.inference_mode():
+        for lanes in options.lanes or ((1, 9) if options.quick else (1, 8, 64, 256, 512, 1024)):
+            effort = QUICK if options.quick else Effort(seconds=0.2)
+            time_lanes(report, config, weights, gpu.index, lanes, options.nv_wavenet, effort)
+    report.save()
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--model", help="a shipped model or a checkpoint; default: the paper's size, random weights")
-    parser.add_argument("--lanes", type=whole_numbers, help="default 1,8,16")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
+    parser.add_argument(
+        "--nv-wavenet",
+        type=Path,
+        metavar="PROGRAM",
+        help="with cuda: what build_nv_wavenet.sh has built, to compare with",
+    )
+    parser.add_argument("--lanes", type=whole_numbers, help="default 1,8,16; on a GPU 1,8,64,256,512,1024")
     parser.add_argument("--threads", type=whole_numbers, help="default 1,2")
     parser.add_argument(
         "--no-compile", action="store_true", help="without torch.compile, which takes a minute to start"
@@ -153,7 +178,12 @@ def main() -> None:
         "--plot", type=Path, default=Path(__file__).parents[1] / "docs" / "growth.png", help=argparse.SUPPRESS
     )
     options = parser.parse_args()
+    if options.sweep and options.device != "cpu":
+        parser.error("--sweep is about the CPU")
     config, weights = decoder_of(options.model, options.quick)
+    if options.device != "cpu":
+        time_on_gpu(config, weights, options)
+        return
     report = Report("sampling", options, torch=torch.__version__)
     with torch.inference_mode():
         if options.sweep:

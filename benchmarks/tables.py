@@ -1,7 +1,12 @@
-"""The tables of docs/benchmarks.md, from benchmarks/results: `python benchmarks/tables.py` rewrites them there."""
+"""The tables of docs/benchmarks.md, made from benchmarks/results by `python benchmarks/tables.py [--check]`.
+
+Each kind stands between a pair of marks; what surrounds them is left as it is. With --check nothing is written, and a
+page whose tables are not those of the results is an error.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -11,13 +16,12 @@ from typing import Any
 from report import run_benchmark
 
 from musicstar_ext.atomic import write_atomically
-from musicstar_ext.errors import UserError
+from musicstar_ext.errors import CommandParser, UserError
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- tables -->\n", "<!-- end -->\n"
-QUESTIONS = ("sampling", "encoder", "translate")
+QUESTIONS = ("sampling", "encoder", "translate", "training")
 
 Row = dict[str, Any]
 Rows = list[Row]
@@ -135,23 +139,71 @@ def translate(results: dict[str, Rows]) -> str:
     )
 
 
+def training(results: dict[str, Rows]) -> str:
+    """Ours beside the baselines: milliseconds, ratios, of the bound, memory."""
+    lines = []
+    rows = results["training"]
+    for size, part, count in dict.fromkeys((r["size"], r["part"], r["threads"]) for r in rows):
+        found = {r["case"].rpartition(", ")[2]: r for r in pick(rows, size=size, part=part, threads=count)}
+        ours, eager, compiled = (found.get(name) for name in ("ours", "PyTorch eager", "torch.compile"))
+        if ours is None or eager is None:
+            raise UserError(f"benchmarks/results/training.json: {size}, {part} has no row of ours or of eager PyTorch")
+        faster = f"{compiled['milliseconds'] / ours['milliseconds']:.1f}x" if compiled else ""
+        memory = " | ".join(f"{r['peak_memory_mb']:,.0f}" if r["peak_memory_mb"] else "" for r in (ours, eager))
+        lines.append(
+            f"{size}, {part} | {count} | {ours['milliseconds']:,.1f} | {eager['milliseconds']:,.1f} "
+            f"| {ours['ratio']:.1f}x | {faster} | {ours['share_of_bound']:.0%} | {memory}"
+        )
+    return table(
+        "size, part | threads | ours, ms | eager, ms | over eager | over compiled | of bound | ours, MB | eager, MB",
+        lines,
+    )
+
+
+SECTIONS: dict[str, tuple[Callable[[dict[str, Rows]], str], ...]] = {
+    "tables": (targets, threads, sampling, encoder, translate),
+    "training": (training,),
+}
+
+
+def machine(row: Row) -> str:
+    """Where and with what a row was measured."""
+    return (
+        f"{row['processor']}, {row['system']}; Python {row['python']}, torch {row['torch']}, commit {row['commit']}.\n"
+    )
+
+
+def rewrite(document: str, name: str, content: str) -> str:
+    """The document with other content between `<!-- name -->` and `<!-- end name -->`.
+
+    Raises:
+        UserError: it has no such marks.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->\n"
+    before, found, rest = document.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise UserError(f"{DOCUMENT}: its marks {begin.strip()} and {end.strip()} are missing")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
 def main() -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
+    options = parser.parse_args()
     try:
         results: dict[str, Rows] = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in QUESTIONS}
-        document = DOCUMENT.read_text()
+        document = before = DOCUMENT.read_text()
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{DOCUMENT}: its marks {BEGIN.strip()} and {END.strip()} are missing")
-    row = results["sampling"][0]
-    machine = (
-        f"{row['processor']}, {row['system']}; Python {row['python']}, torch {row['torch']}, commit {row['commit']}."
-    )
-    parts = [f"{machine}\n", *(part(results) for part in (targets, threads, sampling, encoder, translate))]
-    parts = [part for part in parts if part]
-    write_atomically(DOCUMENT, (before + BEGIN + "\n" + "\n".join(parts) + "\n" + END + after).encode())
+    for name, parts in SECTIONS.items():
+        row = results["sampling" if name == "tables" else name][0]
+        made = [machine(row), *(part(results) for part in parts)]
+        document = rewrite(document, name, "\n".join(part for part in made if part))
+    if not options.check:
+        write_atomically(DOCUMENT, document.encode())
+    elif document != before:
+        raise UserError(f"{DOCUMENT}: not as benchmarks/results has it; run benchmarks/tables.py")
 
 
 if __name__ == "__main__":

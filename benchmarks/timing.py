@@ -39,17 +39,20 @@ class Effort:
 QUICK = Effort(seconds=0.002, rounds=3)
 
 
-def rates(cases: Mapping[Case, Callable[[int], object]], effort: Effort) -> dict[Case, Rate]:
+def rates(
+    cases: Mapping[Case, Callable[[int], object]], effort: Effort, clock: Callable[[], float] = time.perf_counter
+) -> dict[Case, Rate]:
     """Units a second of each case; `call(n)` does n units of its work.
 
     Each case first finds the n that takes about `effort.seconds`, which also warms it up. Then a round runs every case
-    once, so that a machine that slows down slows all of them.
+    once, so that a machine that slows down slows all of them. `time.process_time` as the clock counts what this process
+    had of the processor: for single threads on a machine that other programs share.
     """
-    counts = {name: _count(call, effort.seconds) for name, call in cases.items()}
+    counts = {name: _count(call, effort.seconds, clock) for name, call in cases.items()}
     found: dict[Case, list[float]] = {name: [] for name in cases}
     for _ in range(effort.rounds):
         for name, call in cases.items():
-            found[name].append(counts[name] / _seconds(call, counts[name]))
+            found[name].append(counts[name] / _seconds(call, counts[name], clock))
     result = {}
     for name, values in found.items():
         lower, median, upper = statistics.quantiles(values, n=4)
@@ -57,23 +60,23 @@ def rates(cases: Mapping[Case, Callable[[int], object]], effort: Effort) -> dict
     return result
 
 
-def _count(call: Callable[[int], object], seconds: float) -> int:
+def _count(call: Callable[[int], object], seconds: float, clock: Callable[[], float]) -> int:
     """The number of units that takes about `seconds`, from runs that double until they take a quarter of it.
 
     The first run warms up and does not count, unless a unit is so long that nothing else is needed.
     """
-    if _seconds(call, 1) > 2 * seconds:
+    if _seconds(call, 1, clock) > 2 * seconds:
         return 1
     count = 1
-    while (taken := _seconds(call, count)) < seconds / 4:
+    while (taken := _seconds(call, count, clock)) < seconds / 4:
         count *= 2
     return max(1, round(count * seconds / taken))
 
 
-def _seconds(call: Callable[[int], object], count: int) -> float:
-    start = time.perf_counter()
+def _seconds(call: Callable[[int], object], count: int, clock: Callable[[], float]) -> float:
+    start = clock()
     call(count)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def machine() -> dict[str, str]:

@@ -1,12 +1,12 @@
 """How long does a recording take, from file to file?
 
-    python benchmarks/translate.py [--cases full:3,small:3,small:30] [--threads 2] [--precision auto] [--json]
+    python benchmarks/translate.py [--cases full:3,small:3,small:30] [--threads 2] [--precision auto] [--device cuda]
 
 Runs the translate command, in a process of its own, on synthetic stereo files of 44.1 kHz. A case is a model and a
 length in minutes: `full` is the paper's size, `small` a network of the shipped models' size, both with random weights
 (cost does not depend on them); anything else is a shipped model's name or a path. The ratio is the real-time factor,
 start-up and both audio files included; memory is the largest that the process ever held. The encoder's share is timed
-apart, on 20 s.
+apart, on 20 s. On a GPU the bound is the matrix product's peak, which PyTorch measures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from bounds import decoder_bound, describe, encoder_bound
+from bounds import decoder_bound, decoder_multiply_adds, describe, encoder_bound, encoder_multiply_adds
 from networks import TINY_DECODER, random_weights, tiny_encoder
 from report import Report, check_same, parser_of, run_benchmark
 from timing import Rate
@@ -34,8 +34,8 @@ from musicstar_ext import checkpoints, models
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig
 from musicstar_ext.checkpoints import Branch, Checkpoint
 from musicstar_ext.errors import UserError
-from musicstar_ext.runtime.encoding import encode
-from musicstar_ext.runtime.engine import choose_engine
+from musicstar_ext.runtime.encoding import BLOCK, GPU_BLOCK, encode
+from musicstar_ext.runtime.engine import Engine, choose_engine
 from musicstar_ext.runtime.networks import SAMPLE_RATE, networks_of
 
 FILE_RATE = 44_100
@@ -121,14 +121,14 @@ class Run:
     peak_memory: int
 
 
-def run_command_once(source: Path, target: Path, model: Path, precision: str, threads: int) -> Run:
+def run_command_once(source: Path, target: Path, model: Path, engine: Engine) -> Run:
     """Translate in a process of its own.
 
     Raises:
         UserError: the command failed; its own line is repeated.
     """
     command = [sys.executable, "-m", "musicstar_ext.translate", str(source), "-o", str(target), "--model", str(model)]
-    command += ["--precision", precision, "--threads", str(threads), "--device", "cpu", "--json"]
+    command += ["--precision", engine.precision, "--threads", str(engine.threads), "--device", engine.device, "--json"]
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", LAUNCHER, *command], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
@@ -139,23 +139,39 @@ def run_command_once(source: Path, target: Path, model: Path, precision: str, th
     return Run(json.loads(done.stdout), seconds, int(errors[-1]) * unit)
 
 
-def encoder_seconds(checkpoint: Checkpoint, precision: str, threads: int) -> float:
-    """Of the encoder alone, for a second of audio: measured on 20, its look-ahead at the end included."""
-    network = networks_of(checkpoint, choose_engine("cpu", precision, threads)).encoders["encoder"]
-    audio = (0.1 * np.random.default_rng(0).standard_normal(20 * SAMPLE_RATE)).astype(np.float32)
+def encoder_seconds(checkpoint: Checkpoint, engine: Engine, seconds: float) -> float:
+    """Of the encoder alone, for a second of audio: measured on `seconds`, its look-ahead at the end included."""
+    network = networks_of(checkpoint, engine).encoders["encoder"]
+    audio = (0.1 * np.random.default_rng(0).standard_normal(round(seconds * SAMPLE_RATE))).astype(np.float32)
     start = time.perf_counter()
-    for _ in encode([audio], network, lambda _: None):
+    for _ in encode([audio], network, lambda _: None, BLOCK if engine.gpu is None else GPU_BLOCK):
         pass
-    return (time.perf_counter() - start) / 20
+    return (time.perf_counter() - start) / seconds
 
 
-def measure(report: Report, case: Case, folder: Path, precision: str, threads: int, rounds: int) -> None:
+def bound(encoder: EncoderConfig, decoder: DecoderConfig, engine: Engine, lanes: int) -> float:
+    """Samples a second that the encoder and then the decoder could do at best."""
+    if engine.gpu is None:
+        precision, isa, threads = engine.precision, engine.isa, engine.threads
+        both = 1 / encoder_bound(encoder, precision, isa, threads)
+        both += 1 / decoder_bound(decoder, precision, isa, lanes, threads)
+        return 1 / both
+    import cuda_machine
+    import torch
+
+    place = torch.device("cuda", engine.gpu.index) if torch.cuda.is_available() else torch.device("cpu")
+    return cuda_machine.peak(place, engine.precision) / (
+        encoder_multiply_adds(encoder) + decoder_multiply_adds(decoder)
+    )
+
+
+def measure(report: Report, case: Case, folder: Path, engine: Engine, rounds: int, quick: bool) -> None:
     """Translate one case `rounds` times, check the result, report."""
     seconds = 60 * case.minutes
     source, target = folder / "recording.wav", folder / "translated.wav"
     write_recording(source, seconds)
     model = model_path(case.model, folder)
-    runs = [run_command_once(source, target, model, precision, threads) for _ in range(rounds)]
+    runs = [run_command_once(source, target, model, engine) for _ in range(rounds)]
     heard = soundfile.info(target)
     check_same(f"{case.model}: the output's length", abs(heard.frames / heard.samplerate - seconds), 2 / SAMPLE_RATE)
     if not np.any(soundfile.read(target, frames=SAMPLE_RATE)[0]):
@@ -166,22 +182,22 @@ def measure(report: Report, case: Case, folder: Path, precision: str, threads: i
     assert isinstance(encoder, EncoderConfig)  # the command has run it
     assert isinstance(decoder, DecoderConfig)
     summary = runs[0].summary
-    used, isa, lanes = summary["precision"], summary["instruction_set"], summary["lanes"]
+    lanes = summary["lanes"]
     walls = sorted(run.seconds for run in runs)
     wall = walls[len(walls) // 2]
     spread = (walls[-1] - walls[0]) / 2 / wall if rounds > 1 else math.nan
-    encoding = encoder_seconds(checkpoint, used, threads) * seconds
-    both = 1 / encoder_bound(encoder, used, isa, threads) + 1 / decoder_bound(decoder, used, isa, lanes, threads)
+    encoding = encoder_seconds(checkpoint, engine, 0.1 if quick else 20.0) * seconds
     memory = max(run.peak_memory for run in runs)
     report.add(
         f"{checkpoint_name(case.model)}, {case.minutes:g} min",
         Rate(seconds * SAMPLE_RATE / wall, spread),
-        isa=isa,
-        precision=used,
+        isa=summary["instruction_set"],
+        precision=summary["precision"],
         lanes=lanes,
-        threads=threads,
+        threads=engine.threads,
         baseline=SAMPLE_RATE,
-        bound=1 / both,
+        bound=bound(encoder, decoder, engine, lanes),
+        device=engine.device,
         audio_seconds=seconds,
         wall_seconds=round(wall, 2),
         peak_memory_mb=round(memory / 1e6, 1),
@@ -208,18 +224,26 @@ def main() -> None:
     parser.add_argument("--cases", type=cases, help="default: full:3, and the shipped model for 3 and 30 minutes")
     parser.add_argument("--threads", type=int, default=2, help="default 2")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or int8; default auto")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each case; default 1")
     options = parser.parse_args()
     if not 1 <= options.rounds <= 100:
         raise UserError(f"--rounds must be from 1 to 100, not {options.rounds}")
-    engine = choose_engine("cpu", options.precision, options.threads)
-    report = Report("translate", options, numpy=np.__version__)
-    for line in describe([engine.isa]):
-        report.say(line)
-    chosen = options.cases or ([Case("tiny", 2 / 60)] if options.quick else default_cases())
+    engine = choose_engine(options.device, options.precision, options.threads)
+    if engine.gpu is None:
+        report = Report("translate", options, numpy=np.__version__)
+        for line in describe([engine.isa]):
+            report.say(line)
+    else:
+        import cuda_machine
+
+        versions = cuda_machine.versions(engine.gpu.index, engine.gpu.name)
+        report = Report("translate", options, numpy=np.__version__, **versions)
+    quick = Case("tiny", 2 / 60 if engine.gpu is None else 0.05 / 60)  # an emulated GPU takes its time
+    chosen = options.cases or ([quick] if options.quick else default_cases())
     with tempfile.TemporaryDirectory() as folder:
         for case in chosen:
-            measure(report, case, Path(folder), options.precision, engine.threads, options.rounds)
+            measure(report, case, Path(folder), engine, options.rounds, options.quick)
     report.save()
 
 

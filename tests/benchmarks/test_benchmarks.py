@@ -23,7 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", ["sampling", "encoder", "translate", "crops"])
+@pytest.mark.parametrize("name", ["sampling", "encoder", "translate", "crops", "training"])
 def test_quick_rows(name, tmp_path):
     saved = tmp_path / "rows.json"
     result = run(f"{name}.py", "--quick", "--json", "--save", str(saved))
@@ -39,6 +39,16 @@ def test_quick_rows(name, tmp_path):
         assert row["bound"] > 0
 
 
+def test_loss_curves_lie_on_each_other(tmp_path):
+    saved, plot = tmp_path / "curves.json", tmp_path / "curves.png"
+    result = run("loss_curves.py", "--quick", "--json", "--save", str(saved), "--plot", str(plot))
+    assert result.returncode == 0, result.stderr
+    row = json.loads(result.stdout)
+    assert json.loads(saved.read_text()) == [row]
+    assert {len(losses) for losses in row["losses"].values()} == {row["steps"]}
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_sweep_draws(tmp_path):
     plot = tmp_path / "growth.png"
     result = run("sampling.py", "--quick", "--json", "--sweep", "--plot", str(plot))
@@ -47,6 +57,11 @@ def test_the_sweep_draws(tmp_path):
     assert varied == {"lanes", "channels", "layers", "threads"}
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["growth.png"]
+
+
+def test_the_page_shows_the_results():
+    result = run("tables.py", "--check")
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize(
