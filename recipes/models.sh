@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Trains the shipped models on the sets of sets.sh: models.sh [--quick] SETS RUNS
+#
+# Seven trainings of a network of 0.29 M parameters, each of which starts where an earlier one ended; the results are
+# RUNS/<model>.safetensors. 2.5 hours of a core in all, no GPU.
+# --quick takes a few steps of each, to see that it all runs. Started again, it goes on where it was stopped.
+set -euo pipefail
+
+quick=
+if [[ ${1:-} == --quick ]]; then quick=yes; shift; fi
+sets=${1:?usage: models.sh [--quick] SETS RUNS} runs=${2:?usage: models.sh [--quick] SETS RUNS}
+
+sp=strings-piano cv=clarinet-vibraphone
+sizes=(encoder.blocks=1 encoder.layers=12 encoder.channels=32
+       decoder.blocks=2 decoder.layers=10 decoder.residual_channels=32 decoder.skip_channels=32)
+how=(initialisation=variance-preserving optimizer=muon warmup_steps=50 decay=1 clip_norm=1 ema=0.999 crop_seconds=0.5 threads=1)
+
+# train RUN SET STEPS ANNEAL_STEPS [SETTING ...]; where the run is there already it goes on to that number of steps
+train() {
+    local run=$runs/$1 set=$sets/$2 steps=$3 anneal=$4
+    shift 4
+    if [[ $quick ]]; then steps=$((steps / 300 + 2)) anneal=$((anneal / 300)); fi
+    local limits=("steps=$steps" "anneal_steps=$anneal")
+    if [[ $quick ]]; then limits+=(validate_every=50 save_every=50); fi
+    if [[ -e $run/config.json ]]; then
+        python -m musicstar_ext.train mixture-supervised --data "$set" --run "$run" --resume --set "${limits[@]}"
+    else
+        python -m musicstar_ext.train mixture-supervised --data "$set" --run "$run" --set "${sizes[@]}" "${how[@]}" "${limits[@]}" "$@"
+    fi
+}
+
+# The first weights, from noise, and the two directions in turn. A direction that starts from the other's weights learns
+# to use its code much sooner than one that starts from noise (docs/models.md).
+train first alike 1100 0 learning_rate=6e-3 batch=2 source=$sp target=$cv
+if [[ ! -e $runs/$sp-before/config.json ]]; then # else $cv-before has gone on, and its best is another by now
+    train $cv-before alike 4725 1800 learning_rate=3e-3 batch=1 source=$cv target=$sp init_from="$runs/first/latest.safetensors"
+fi
+train $sp-before alike 5600 2500 learning_rate=3e-3 batch=1 source=$sp target=$cv init_from="$runs/$cv-before/best.safetensors"
+train $cv-before alike 10325 5600
+
+# More sounds to hear, the notes told by the code, a rate that falls from the first step.
+train $cv-wide ${cv}_to_$sp 4350 4350 learning_rate=1.5e-3 batch=1 seed=11 note_weight=0.1 source=$cv target=$sp \
+    init_from="$runs/$cv-before/best.safetensors"
+train $sp-wide ${sp}_to_$cv 4350 4350 learning_rate=2e-3 batch=1 seed=11 note_weight=0.1 source=$sp target=$cv \
+    init_from="$runs/$sp-before/best.safetensors"
+
+# Back to the first set, the notes no longer asked for.
+train $cv alike 1300 1300 learning_rate=1e-3 batch=1 seed=12 source=$cv target=$sp init_from="$runs/$cv-wide/latest.safetensors"
+train $sp alike 1300 1300 learning_rate=1e-3 batch=1 seed=12 source=$sp target=$cv init_from="$runs/$sp-wide/latest.safetensors"
+
+python -m musicstar_ext.checkpoints convert "$runs/$sp/latest.safetensors" "$runs/${sp}_to_$cv.safetensors" --dtype bfloat16
+python -m musicstar_ext.checkpoints convert "$runs/$cv/latest.safetensors" "$runs/${cv}_to_$sp.safetensors" --dtype bfloat16
