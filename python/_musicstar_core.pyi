@@ -289,7 +289,7 @@ class CudaGluResidualStack:
 class CudaError(RuntimeError):
     """What went wrong on a GPU, or why there is none: one line."""
 
-class CudaOutOfMemory(CudaError):
+class CudaOutOfMemoryError(CudaError):
     """The GPU's memory does not suffice; names the bytes."""
 
 class CudaEncoder:
@@ -304,7 +304,7 @@ class CudaEncoder:
         """`precision`: fp32 or bf16. `kernels`: fastest, or general (those that take any size).
 
         Raises:
-            CudaError: no CUDA in this build, no such GPU, one that is too old; CudaOutOfMemory.
+            CudaError: no CUDA in this build, no such GPU, one that is too old; CudaOutOfMemoryError.
             ValueError: a precision or kernels that a GPU does not have.
         """
 
@@ -350,7 +350,7 @@ class CudaSampler:
         multiprocessor, for sizes that have them; clusters from compute capability 9.0 on).
 
         Raises:
-            CudaError: no CUDA in this build, no such GPU, one that is too old or too small; CudaOutOfMemory.
+            CudaError: no CUDA in this build, no such GPU, one that is too old or too small; CudaOutOfMemoryError.
             ValueError: a precision, kernels or sizes that a GPU does not have.
         """
 
@@ -365,7 +365,7 @@ class CudaSampler:
     def draw(
         self, condition: NDArray[np.float32], count: int, seed: int, first_lane: int, temperature: float = 1.0
     ) -> NDArray[np.uint8]:
-        """`sample` with uniforms made on the GPU: lane b's are philox_uniforms(seed, first_lane + b, position, count)."""
+        """`sample` with uniforms made there: lane b's are philox_uniforms(seed, first_lane + b, position, count)."""
 
     def score(self, condition: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As `Sampler.score`."""

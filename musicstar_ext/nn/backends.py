@@ -71,8 +71,13 @@ def _are_hooked(layers: nn.ModuleList) -> bool:
     )
 
 
+def of_each(layers: Sequence[nn.Module] | nn.ModuleList, name: str) -> list[Tensor]:
+    """The tensor of this name, "skip.bias", of every layer."""
+    return list(map(attrgetter(name), layers))
+
+
 def stacked(layers: Sequence[nn.Module] | nn.ModuleList, name: str, used: int | None = None) -> Tensor:
     """The tensor of this name, "dilated.weight", of every layer: [L, ...]. Only the first `used` get a gradient."""
-    tensors = list(map(attrgetter(name), layers))
+    tensors = of_each(layers, name)
     used = len(tensors) if used is None else used
     return torch.stack(tensors[:used] + [tensor.detach() for tensor in tensors[used:]])

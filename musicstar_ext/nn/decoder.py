@@ -10,6 +10,8 @@ head:          logits = 1x1(ReLU(1x1(ReLU(s)) + 1x1(condition)))
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +19,7 @@ from torch.nn import functional
 from musicstar_ext import ops
 from musicstar_ext.architecture import DecoderConfig
 
-from .backends import stacked, uses_core
+from .backends import of_each, stacked, uses_core
 from .convolution import Convolution, halves, scaled_codes, shifted
 
 
@@ -94,7 +96,8 @@ class WaveNetDecoder(nn.Module):
         """The same in one operation of the core, the condition projected for all layers at once."""
         layers, used = self.layers, len(self.layers) - 1  # what the last layer would add to r reaches no output
         weight = stacked(layers, "condition.weight").flatten(0, 1).squeeze(-1)  # [L * 2R, C]
-        bias = stacked(layers, "condition.bias") + stacked(layers, "dilated.bias")
+        # Summed one by one: gradients of a sum of stacks would be views of one memory, which `+=` changes for all.
+        bias = torch.stack(list(map(torch.add, of_each(layers, "condition.bias"), of_each(layers, "dilated.bias"))))
         projected = functional.linear(condition, weight, bias.flatten()).unflatten(2, bias.shape)  # [B, F, L, 2R]
         total = ops.gated_residual_stack(
             r,
@@ -106,7 +109,7 @@ class WaveNetDecoder(nn.Module):
             self.config.dilations,
             self.config.pool,
         )
-        return total + stacked(layers, "skip.bias").sum(dim=0)
+        return total + reduce(torch.add, of_each(layers, "skip.bias"))
 
 
 def add_to_frames(x: Tensor, frames: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def device_errors(engine: Engine) -> Iterator[None]:
         if engine.gpu is None or not isinstance(error, core.CudaError):
             raise
         advice = ""
-        if isinstance(error, core.CudaOutOfMemory):
+        if isinstance(error, core.CudaOutOfMemoryError):
             advice = "; fewer lanes (--lanes) take less, and --device cpu takes none"
         raise UserError(f"device {engine.device}: {error}{advice}") from None
 

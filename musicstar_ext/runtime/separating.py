@@ -30,14 +30,18 @@ class StemSeparator:
 
     def __init__(self, checkpoint: Checkpoint, stems: Iterable[str], engine: Engine) -> None:
         try:
-            from musicstar_ext import separation
+            from musicstar_ext.separation import load_separator
         except ImportError as error:
             if isinstance(error, UserError):
                 raise
             raise MissingExtraError((error.name or "torch").split(".")[0], "separation") from None
         # torch may have no CUDA where the core has it: the separator then runs on the CPU.
-        device = "cpu" if engine.gpu is None else separation.torch_device(engine.device)
-        self.separator: Separator = separation.load_separator(checkpoint, device=device, threads=engine.threads)
+        device = "cpu"
+        if engine.gpu is not None:
+            from musicstar_ext.separation import torch_device
+
+            device = torch_device(engine.device)
+        self.separator: Separator = load_separator(checkpoint, device=device, threads=engine.threads)
         self.stems = tuple(stems)
         missing = [stem for stem in self.stems if stem not in self.separator.stems]
         if missing:

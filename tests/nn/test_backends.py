@@ -65,6 +65,20 @@ def test_the_core_equals_torch(name, length):
 
 
 @every_network
+def test_each_gradient_has_its_own_memory(name):
+    """Clipping and accumulation change gradients in place, one by one: none may change another."""
+    network, call = network_and_call(name)
+    with backend("core"):
+        found = outcome(network, call)
+    for gradient in found[1].values():
+        if gradient is not None:
+            gradient *= 2
+    with backend("torch"):
+        expected = outcome(network, call)
+    assert_same(found, (expected[0], {key: None if g is None else 2 * g for key, g in expected[1].items()}), 2e-5)
+
+
+@every_network
 def test_in_float64_the_core_is_its_reference(name):
     network, call = network_and_call(name, dtype=torch.float64)
     with backend("core"):

@@ -107,13 +107,16 @@ class Waiting:
 
 
 def is_emulated() -> bool:
-    return bool(core.cuda_build()) and bool(core.cuda_devices()[0].get("emulated"))
+    try:
+        return bool(core.cuda_devices()[0]["emulated"])
+    except RuntimeError:  # no CUDA in this build, no driver, no device
+        return False
 
 
 @pytest.fixture
 def on_the_emulated_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """A function (path) from whose call on CPU tensors go to the emulated GPU."""
-    if not core.cuda_build() or not is_emulated():
+    if not is_emulated():
         pytest.skip("needs a core built with -DMUSICSTAR_CUDA=EMULATED")
 
     def aligned(size: int, like: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ def test_errors_of_the_gpu_name_it(set_gpus: SetGpus) -> None:
     set_gpus(gpu(0))
     engine = choose_engine("cuda")
     with pytest.raises(UserError, match=r"^device cuda:0: 12 bytes; fewer lanes \(--lanes\)"), device_errors(engine):
-        raise core.CudaOutOfMemory("12 bytes")
+        raise core.CudaOutOfMemoryError("12 bytes")
     with pytest.raises(UserError, match=r"^device cuda:0: lost$"), device_errors(engine):
         raise core.CudaError("lost")
     with pytest.raises(RuntimeError, match=r"^a bug$"), device_errors(engine):
@@ -132,7 +132,7 @@ def test_errors_of_the_gpu_name_it(set_gpus: SetGpus) -> None:
 
 def test_cuda_errors_are_runtime_errors() -> None:
     assert issubclass(core.CudaError, RuntimeError)
-    assert issubclass(core.CudaOutOfMemory, core.CudaError)
+    assert issubclass(core.CudaOutOfMemoryError, core.CudaError)
 
 
 @pytest.mark.skipif(bool(_musicstar_core.cuda_build()), reason="this build has CUDA")

@@ -83,7 +83,7 @@ def test_too_little_memory_is_said_in_one_line(tiny_checkpoint: Checkpoint, monk
     translator = Translator(tiny_checkpoint, choose_engine("cuda", "fp32", 1))
 
     def none_left(*_: object) -> None:
-        raise core.CudaOutOfMemory("the GPU's memory does not suffice: 99 bytes more were asked for")
+        raise core.CudaOutOfMemoryError("the GPU's memory does not suffice: 99 bytes more were asked for")
 
     monkeypatch.setattr(core, "CudaEncoder", none_left)
     with pytest.raises(UserError, match=r"^device cuda:0: .*99 bytes more .*--lanes"):
