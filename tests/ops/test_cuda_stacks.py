@@ -146,6 +146,7 @@ TENSOR_CORE = {
 }
 
 
+@pytest.mark.cuda
 @pytest.mark.parametrize("kind", SMALL)
 def test_fp32_equals_the_reference(kind: str, on_the_emulated_gpu: Callable[..., None]) -> None:
     stack = rounded(SMALL[kind](), torch.float32)
@@ -154,6 +155,7 @@ def test_fp32_equals_the_reference(kind: str, on_the_emulated_gpu: Callable[...,
     assert_close(outcome(stack, torch.float32, torch.float32), expected, TOLERANCES[torch.float32])
 
 
+@pytest.mark.cuda
 @pytest.mark.parametrize("path", ["general", "mma", "wgmma"])
 @pytest.mark.parametrize("kind", TENSOR_CORE)
 def test_bf16_equals_the_reference(kind: str, path: str, on_the_emulated_gpu: Callable[..., None]) -> None:
@@ -163,6 +165,7 @@ def test_bf16_equals_the_reference(kind: str, path: str, on_the_emulated_gpu: Ca
     assert_close(outcome(stack, torch.bfloat16, torch.float32), expected, TOLERANCES[torch.bfloat16])
 
 
+@pytest.mark.cuda
 @pytest.mark.parametrize("kind", SMALL)
 def test_inference_equals_training(kind: str, on_the_emulated_gpu: Callable[..., None]) -> None:
     operation, tensors, rest = SMALL[kind]()
@@ -174,6 +177,7 @@ def test_inference_equals_training(kind: str, on_the_emulated_gpu: Callable[...,
     torch.testing.assert_close(operation(*leaves, *rest).detach(), inferred, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.cuda
 @pytest.mark.parametrize("kind", SMALL)
 def test_frozen_parameters_change_no_other_gradient(kind: str, on_the_emulated_gpu: Callable[..., None]) -> None:
     operation, tensors, rest = SMALL[kind]()
@@ -251,6 +255,7 @@ def test_a_build_without_cuda_says_so() -> None:
             make()
 
 
+@pytest.mark.cuda
 def test_paths_and_addresses_are_checked(on_the_emulated_gpu: Callable[..., None]) -> None:
     with pytest.raises(ValueError, match="unknown path 'fast'; there are: automatic, general, mma, wgmma"):
         core.CudaGluResidualStack(**GLU, path="fast")
