@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/sampler_condition.h"
 #include "cuda/usable_device.h"
 #include "musicstar/cuda_sampler.h"
 
@@ -61,6 +62,17 @@ void copy_in(T* target, const std::vector<T>& values, cudaStream_t stream) {
   check(cudaMemcpyAsync(target, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice, stream),
         "copying to the GPU");
   check(cudaStreamSynchronize(stream), "copying to the GPU");
+}
+
+// The condition's weights and biases of all layers and the head, as launch_sampler_condition reads them.
+inline void copy_condition_in(float* condition_weights, float* condition_bias, const DecoderSizes& sizes,
+                              const DecoderWeights& weights, cudaStream_t stream) {
+  const std::int64_t rows = condition_rows(sizes);
+  std::vector<float> packed(static_cast<std::size_t>(rows * sizes.condition_channels));
+  std::vector<float> bias(static_cast<std::size_t>(rows));
+  pack_condition(sizes, weights, packed.data(), bias.data());
+  copy_in(condition_weights, packed, stream);
+  copy_in(condition_bias, bias, stream);
 }
 
 class SamplerEngine {

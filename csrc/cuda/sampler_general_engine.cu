@@ -111,12 +111,7 @@ class GeneralEngine final : public SamplerEngine {
       copy_in(reinterpret_cast<std::uint16_t*>(matrices_), rounded, stream);
     }
     copy_in(vectors_, pack_general_vectors(sizes_, weights), stream);
-    const std::int64_t rows = condition_rows(sizes_);
-    std::vector<float> packed(static_cast<std::size_t>(rows * sizes_.condition_channels));
-    std::vector<float> bias(static_cast<std::size_t>(rows));
-    pack_condition(sizes_, weights, packed.data(), bias.data());
-    copy_in(condition_weights_, packed, stream);
-    copy_in(condition_bias_, bias, stream);
+    copy_condition_in(condition_weights_, condition_bias_, sizes_, weights, stream);
   }
 
   DecoderSizes sizes_;

@@ -152,12 +152,7 @@ class PipelineEngine final : public SamplerEngine {
     copy_in(residual_bias_, residual_bias, stream);
     copy_in(reinterpret_cast<std::uint32_t*>(head_weights_), pack_pipeline_head(sizes_, weights), stream);
     copy_in(head_constants_, pack_pipeline_constants(sizes_, weights), stream);
-    const std::int64_t rows = condition_rows(sizes_);
-    std::vector<float> packed(static_cast<std::size_t>(rows * sizes_.condition_channels));
-    std::vector<float> bias(static_cast<std::size_t>(rows));
-    pack_condition(sizes_, weights, packed.data(), bias.data());
-    copy_in(condition_weights_, packed, stream);
-    copy_in(condition_bias_, bias, stream);
+    copy_condition_in(condition_weights_, condition_bias_, sizes_, weights, stream);
   }
 
   DecoderSizes sizes_;

@@ -17,7 +17,7 @@ def supports(x: Tensor) -> bool:
     """Whether the stacks take an x of this device and dtype, in this build of the core."""
     if x.dtype not in _DTYPES.get(x.device.type, ()):
         return False
-    return hasattr(core, "Buffer") if x.device.type == "cpu" else bool(core.cuda_build())
+    return x.device.type == "cpu" or bool(core.cuda_build())
 
 
 def check_ranks(operation: str, tensors: Mapping[str, Tensor], ranks: Mapping[str, int]) -> None:
