@@ -3,13 +3,16 @@
 One encoder of Fig. 4b and one WaveNet decoder are trained together: the encoder hears the source mixture, the decoder
 is teacher-forced with the target mixture of the same span, and the loss is the cross-entropy of its next sample.
 
-Two options that are not in the paper make short trainings learn more: `teacher_noise` and `note_weight`.
+Options that are not in the paper make short trainings learn more: `teacher_noise`; `note_weight`; `learns`, for an
+encoder that learns the notes before there is a decoder to listen to it, and a decoder that then learns to play from it;
+and `code_dropout`, for a decoder that also plays without a code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from torch import Tensor
 
 from musicstar_ext.checkpoints import Branch
 from musicstar_ext.data.rolls import ROLL
+from musicstar_ext.errors import UserError
 from musicstar_ext.nn import Network, WaveNetDecoder, build_encoder
 
 from .autoencoder import AutoencoderRecipe, reconstruction_loss
@@ -31,6 +35,16 @@ class MixtureSupervisedConfig(AutoencoderRecipe):
 
     teacher_noise: float = 0.0  # over the past that the decoder is taught with, largest deviation in codes
     note_weight: float = 0.0  # of a second loss, for which the code must tell the notes
+    code_dropout: float = 0.0  # share of the crops whose code is zero: the decoder learns to play without one, too
+    learns: Literal["both", "encoder", "decoder"] = "both"  # the other stays as it is; an encoder alone learns notes
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(self.code_dropout <= 1, "code_dropout", "at most 1")
+        if self.learns == "encoder" and not self.note_weight:
+            raise UserError("learns=encoder needs a note_weight: without a decoder there is nothing else to learn")
+        if self.learns == "decoder" and self.note_weight:
+            raise UserError("learns=decoder has no use for note_weight: the encoder stays as it is")
 
 
 class MixtureSupervised(Method):
@@ -48,6 +62,9 @@ class MixtureSupervised(Method):
         self.frame_samples = config.encoder.pool
         self.encoder = build_encoder(config.encoder)
         self.decoder = WaveNetDecoder(config.decoder)
+        if config.learns != "both":
+            idle = self.decoder if config.learns == "encoder" else self.encoder
+            idle.requires_grad_(False)
         if config.note_weight:
             self.noted_stems = tuple(domains[source])
             self.notes = NoteReader(config.encoder.code_channels, len(self.noted_stems))
@@ -59,19 +76,29 @@ class MixtureSupervised(Method):
     def loss(self, crops: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the target's next sample, in nats; and that of the notes, where it has a weight."""
         source, target = (crops[track] for track in self.tracks)
-        code = self.encoder(source)
-        loss = reconstruction_loss(self.decoder, code, target, self.config.teacher_noise)
-        if self.noted_stems:
-            rolls = torch.stack([crops[ROLL.format(stem)] for stem in self.noted_stems], dim=2)  # [B, F, stems, 88]
-            loss = loss + self.config.note_weight * self.notes.loss(code, rolls)
-        return loss
+        code, config = self.encoder(source), self.config
+        if config.learns == "encoder":
+            return config.note_weight * self._note_loss(code, crops)
+        heard = code
+        if config.code_dropout:
+            heard = code * (torch.rand(len(code), 1, 1, device=code.device) >= config.code_dropout)
+        loss = reconstruction_loss(self.decoder, heard, target, config.teacher_noise)
+        return loss + config.note_weight * self._note_loss(code, crops) if config.note_weight else loss
 
     def validation_loss(self, crops: Mapping[str, Tensor]) -> Tensor:
-        """The cross-entropy alone, without noise."""
-        if not (self.config.teacher_noise or self.noted_stems):
+        """The cross-entropy alone, nothing disturbed or dropped; that of the notes where the encoder learns alone."""
+        config = self.config
+        if not (config.teacher_noise or config.note_weight or config.code_dropout):
             return self.loss(crops)
         source, target = (crops[track] for track in self.tracks)
-        return reconstruction_loss(self.decoder, self.encoder(source), target)
+        code = self.encoder(source)
+        if config.learns == "encoder":
+            return self._note_loss(code, crops)
+        return reconstruction_loss(self.decoder, code, target)
+
+    def _note_loss(self, code: Tensor, crops: Mapping[str, Tensor]) -> Tensor:
+        rolls = torch.stack([crops[ROLL.format(stem)] for stem in self.noted_stems], dim=2)  # [B, F, stems, 88]
+        return self.notes.loss(code, rolls)
 
     def networks(self) -> dict[str, Network]:
         return {"encoder": self.encoder, "decoder": self.decoder}

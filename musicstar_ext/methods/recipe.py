@@ -37,7 +37,7 @@ class Recipe:
     clip_norm: float = 0.0  # largest norm of the whole gradient
     ema: float = 0.0  # share that the running average of the weights keeps a step; the average is what is exported
     initialisation: Initialisation = "torch"
-    init_from: str = ""  # a checkpoint with the same networks: its weights are the start
+    init_from: str = ""  # a checkpoint whose networks, maybe narrower, are the start; or NETWORK=PATH,NETWORK=PATH
 
     device: Device = "auto"
     precision: Precision = "fp32"

@@ -24,7 +24,8 @@ from musicstar_ext.data.crops import Crops
 from musicstar_ext.data.prepared import PreparedSet
 from musicstar_ext.errors import UserError
 from musicstar_ext.methods import Method, Recipe
-from musicstar_ext.nn import load_weights, to_checkpoint_weights
+from musicstar_ext.nn import to_checkpoint_weights
+from musicstar_ext.nn.widening import start_from_narrower
 
 from .batches import Batches
 from .logging import Report, TrainingLog
@@ -34,6 +35,7 @@ from .processes import Processes
 from .resident import resident_if_it_fits
 from .run_folder import RunFolder, State
 from .stopping import StopRequest
+from .warm_start import spelled, warm_starts
 from .weight_average import WeightAverage
 
 VALIDATION_SEED = 0  # of the crops: the same in every run, so that runs compare
@@ -65,7 +67,8 @@ class Training:
             size = (model.tracks, samples, recipe.batch)
             more = (model.augmented_tracks, model.noted_stems, model.frame_samples)
             self._crops = Crops(prepared, "train", *size, recipe.seed, model.crops_are, *more)
-            self._held_out = Crops(prepared, "validation", *size, VALIDATION_SEED, model.crops_are)
+            noted = ((), model.noted_stems, model.frame_samples)
+            self._held_out = Crops(prepared, "validation", *size, VALIDATION_SEED, model.crops_are, *noted)
             self._samples_per_step = recipe.batch * samples
             self.steps_per_epoch = math.ceil(self._crops.total_samples / self._samples_per_step)
             self.last_step = recipe.last_step(self.steps_per_epoch)
@@ -82,29 +85,33 @@ class Training:
     # ---- where the weights start -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Initialise the weights; networks that the `init_from` checkpoint has as well are taken from there.
+        """Initialise the weights; networks for which `init_from` names a checkpoint are taken from there.
 
         Raises:
-            UserError: that checkpoint cannot be read, has none of the networks, or one of other sizes.
+            UserError: such a checkpoint cannot be read, has none of the networks, or one that does not fit.
         """
         model = self.model
         tracks = model.tracks if model.trained and model.crops_are == "codes" else ()
         model.initialise({track: self._crops.code_counts(track) for track in tracks})
-        if self.recipe.init_from:
-            self._warm_start(self.recipe.init_from)
+        for name, path in warm_starts(self.recipe.init_from):
+            self._warm_start(path, name)
         self.processes.agree(model, self.step)
         self._average = WeightAverage(model, self.recipe.ema)
 
-    def _warm_start(self, path: str) -> None:
+    def _warm_start(self, path: str, only: str) -> None:
+        """Take the networks of a checkpoint, or the one of that name."""
         checkpoint = load_checkpoint(path)
-        networks = {name: network for name, network in self.model.networks().items() if name in checkpoint.networks}
+        wanted = {name: network for name, network in self.model.networks().items() if only in ("", name)}
+        networks = {name: network for name, network in wanted.items() if name in checkpoint.networks}
         if not networks:
-            found, wanted = ", ".join(checkpoint.networks), ", ".join(self.model.networks())
-            raise UserError(f"{path}: has the networks {found}, and none of those to train: {wanted}")
+            found = ", ".join(checkpoint.networks)
+            lack = f"no {only!r} to train" if only else f"none of those to train: {', '.join(wanted)}"
+            raise UserError(f"{path}: has the networks {found}, and {lack}")
         for name, network in networks.items():
-            if checkpoint.networks[name] != network.config:
-                raise UserError(f"{path}: its {name} has other sizes than the one to train")
-            load_weights(network, checkpoint.weights[name])
+            try:
+                start_from_narrower(network, checkpoint.networks[name], checkpoint.weights[name])
+            except UserError as error:
+                raise UserError(f"{path}: its {name} does not fit the one to train: {error}") from None
 
     def load_state(self, state: State) -> None:
         """Go on from a saved state.
@@ -311,7 +318,7 @@ class Training:
             "audio_hours_seen": round(self.step * self._samples_per_step / rate / 3600, 3),
             "data": describe_data(self._prepared),
             "config": {
-                key: Path(value).name if key in paths else value  # no one's folders
+                key: spelled(value, lambda path: Path(path).name) if key in paths else value  # no one's folders
                 for key, value in to_flat(self.recipe).items()
             },
         }

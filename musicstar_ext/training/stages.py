@@ -35,6 +35,7 @@ from musicstar_ext.nn import to_checkpoint_weights
 
 from .options import to_flat, with_settings
 from .run_folder import RunFolder, refuse_changes
+from .warm_start import spelled
 
 INHERITED = ("device", "precision", "seed", "threads")
 DESCRIPTION = "config.json"  # of every run's folder
@@ -210,7 +211,7 @@ def _direction(config: Recipe, method: type[Method], domains: Mapping[str, list[
 def _with_paths(flat: Mapping[str, Any], method: type[Method], spell: Callable[[str], str]) -> dict[str, Any]:
     """Flat settings with another spelling of those that name files."""
     paths = ("init_from", *method.requires)
-    return {key: spell(value) if value and key in paths else value for key, value in flat.items()}
+    return {key: spelled(value, spell) if value and key in paths else value for key, value in flat.items()}
 
 
 def _is_finished(folder: RunFolder) -> bool:

@@ -1,4 +1,4 @@
-"""Options of mixture-supervised that are not in the paper: noise over the decoder's past, notes told by the code."""
+"""Options of mixture-supervised that are not in the paper: noise, notes in the code, no code, one network alone."""
 
 from __future__ import annotations
 
@@ -177,3 +177,79 @@ def test_a_set_without_the_sources_notes(noted_set, tmp_path, capsys):
     options = [*EACH, *ENCODER, *DECODER, "note_weight=0.1", "source=dark"]
     assert train(noted_set, tmp_path / "run", *options) == 2
     assert "piece 'piece-0' has no notes of 'bass'" in capsys.readouterr().err
+
+
+def test_a_decoder_that_learns_without_the_code_hears_zeros_in_its_place(monkeypatch):
+    model, batch, heard = tiny(code_dropout=0.5), crops(), []
+    forward = model.decoder.forward
+    monkeypatch.setattr(model.decoder, "forward", lambda codes, code: heard.append(code) or forward(codes, code))
+    code = model.encoder(batch["one"])
+    for seed in range(40):
+        torch.manual_seed(seed)
+        model.loss(batch)
+    rows = torch.stack(heard)  # [40, B, C, F]
+    dropped = (rows == 0).flatten(2).all(dim=2)
+    assert torch.equal(rows[~dropped], code.expand_as(rows)[~dropped])
+    assert 20 <= dropped.sum().item() <= 60  # of 80, of which half are expected
+    assert (dropped[:, 0] != dropped[:, 1]).any()  # each crop for itself
+    heard.clear()
+    model.validation_loss(batch)
+    assert torch.equal(heard[0], code)
+
+
+def test_an_encoder_alone_learns_the_notes_and_the_decoder_stays():
+    model, batch = tiny(learns="encoder", note_weight=2.0), crops(rolls=True)
+    loss = model.loss(batch)
+    assert loss.item() == pytest.approx(2 * model.validation_loss(batch).item())
+    loss.backward()
+    assert not any(weight.requires_grad for weight in model.decoder.parameters())
+    assert model.notes.weight.grad.abs().sum() > 0
+
+
+def test_a_decoder_alone_learns_to_play_and_the_encoder_stays():
+    model, batch = tiny(learns="decoder"), crops()
+    loss = model.loss(batch)
+    assert torch.equal(loss, tiny().loss(batch))
+    loss.backward()
+    assert all(weight.grad is None for weight in model.encoder.parameters())
+    assert model.decoder.logits.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learns": "encoder"}, "learns=encoder needs a note_weight"),
+        ({"learns": "decoder", "note_weight": 1.0}, "learns=decoder has no use for note_weight"),
+        ({"code_dropout": 1.5}, "code_dropout must be at most 1"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(TINY, **settings)
+
+
+def test_the_notes_first_then_the_playing(noted_set, tmp_path):
+    """An encoder from one run and a decoder from another, in a third; what does not learn stays to the bit."""
+    heard, played, both = (tmp_path / name for name in ("heard", "played", "both"))
+    sizes = [*EACH, *ENCODER, *DECODER]
+    assert train(noted_set, heard, *sizes, "learns=encoder", "note_weight=1") == 0
+    assert train(noted_set, played, *sizes) == 0
+    parts = {"encoder": heard / "latest.safetensors", "decoder": played / "latest.safetensors"}
+    start = ",".join(f"{name}={path}" for name, path in parts.items())
+    assert train(noted_set, both, *sizes, "learns=decoder", "code_dropout=0.2", f"init_from={start}") == 0
+    found, first = (checkpoints.load(path) for path in (both / "latest.safetensors", parts["encoder"]))
+    assert all((found.weights["encoder"][name] == weight).all() for name, weight in first.weights["encoder"].items())
+    second = checkpoints.load(parts["decoder"]).weights["decoder"]
+    assert any((found.weights["decoder"][name] != weight).any() for name, weight in second.items())
+    assert found.training["config"]["init_from"] == "encoder=latest.safetensors,decoder=latest.safetensors"
+    assert train(noted_set, both, "steps=5", resume=True) == 0
+
+
+def test_starts_that_do_not_fit(noted_set, tmp_path, capsys):
+    sizes = [*EACH, *ENCODER, *DECODER]
+    assert train(noted_set, tmp_path / "first", *sizes) == 0
+    path = tmp_path / "first" / "latest.safetensors"
+    assert train(noted_set, tmp_path / "second", *sizes, f"init_from=coder={path}") == 2
+    assert "has the networks encoder, decoder, and no 'coder' to train" in capsys.readouterr().err
+    assert train(noted_set, tmp_path / "third", *sizes, f"init_from=encoder={tmp_path / 'none'}") == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err

@@ -131,7 +131,7 @@ def test_bad_settings_are_refused_in_one_line(case, tiny_set, tiny_settings, tmp
 
 def test_a_start_of_other_sizes_is_refused(tiny_set, tiny_settings, tiny_model, tmp_path, capsys):
     assert run(tiny_set, tmp_path / "run", *tiny_settings, f"init_from={tiny_model}") == 2
-    assert "its encoder has other sizes than the one to train" in capsys.readouterr().err
+    assert "its encoder does not fit the one to train: " in capsys.readouterr().err
 
 
 def test_unknown_method_and_missing_data(tiny_set, tmp_path, capsys):
