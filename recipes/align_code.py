@@ -1,0 +1,101 @@
+"""Let a trained decoder listen to another encoder: `python recipes/align_code.py SET ENCODER DECODER OUT`.
+
+SET is a prepared set; ENCODER and DECODER are checkpoints of mixture-supervised in the same direction; OUT has the
+encoder of the first and the decoder of the second. An encoder that was trained by itself (`learns=encoder`) has a code
+of its own, in which the decoder would hear nothing. So the linear map from the new code to the old one that fits best
+(ridge regression over crops of SET) goes into the decoder's condition weights, which see the code through them alone:
+
+    W c_old  is about  W (A c_new + b) = (W A) c_new + W b
+
+The decoder then plays nearly as before, and can learn what the new code tells beyond the old one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from musicstar_ext.checkpoints import Checkpoint, load, save
+from musicstar_ext.data.crops import Crops
+from musicstar_ext.data.prepared import PreparedSet
+from musicstar_ext.errors import UserError, run_command
+from musicstar_ext.nn import build_network, load_weights
+
+CROPS, CROP_FRAMES = 150, 60  # of each split; 3 s
+RIDGE = 1e-6  # added to the mean square of each channel
+
+Frames = NDArray[np.float64]
+
+
+def align(prepared: PreparedSet, encoder: Checkpoint, decoder: Checkpoint) -> tuple[Checkpoint, float]:
+    """The joined checkpoint, and the share of the old code's variance that the map explains on held-out pieces.
+
+    Raises:
+        UserError: the checkpoints are not an encoder and a decoder of one direction, or their codes differ in size.
+    """
+    for checkpoint in (encoder, decoder):
+        if not {"encoder", "decoder"} <= checkpoint.networks.keys():
+            raise UserError(f"a checkpoint of {checkpoint.method} has no encoder and decoder of its own")
+    if encoder.domains != decoder.domains:
+        raise UserError(f"the checkpoints differ in direction: {encoder.domains} and {decoder.domains}")
+    new, old = (_codes(prepared, "train", checkpoint) for checkpoint in (encoder, decoder))
+    held_out, truth = (_codes(prepared, "validation", checkpoint) for checkpoint in (encoder, decoder))
+    slope, offset = _ridge(new, old)
+    missed = held_out @ slope + offset - truth
+    explained = 1 - missed.var(axis=0).sum() / truth.var(axis=0).sum()
+
+    weights = dict(decoder.weights["decoder"])
+    for name in decoder.weights["decoder"]:
+        if name.endswith("condition.weight"):
+            heard = weights[name][:, :, 0].astype(np.float64)  # [outputs, code channels]
+            bias = name.removesuffix("weight") + "bias"
+            weights[name] = (heard @ slope.T)[:, :, None].astype(np.float32)
+            weights[bias] = (weights[bias] + heard @ offset).astype(np.float32)
+    joined = dataclasses.replace(
+        decoder,
+        networks={"encoder": encoder.networks["encoder"], "decoder": decoder.networks["decoder"]},
+        weights={"encoder": encoder.weights["encoder"], "decoder": weights},
+    )
+    return joined, float(explained)
+
+
+def _codes(prepared: PreparedSet, split: str, checkpoint: Checkpoint) -> Frames:
+    """The code of crops that are the same for every encoder: [crops * frames, channels]."""
+    config, source = checkpoint.networks["encoder"], checkpoint.domains["source"]
+    network = build_network(config)
+    load_weights(network, checkpoint.weights["encoder"])
+    crops = Crops(prepared, split, (source,), CROP_FRAMES * config.pool, 1, seed=0)
+    with torch.inference_mode():
+        found = [
+            network(torch.from_numpy(crops.batch(number)[source]))[0].T.double().numpy() for number in range(CROPS)
+        ]
+    return np.concatenate(found)
+
+
+def _ridge(x: Frames, y: Frames) -> tuple[Frames, NDArray[np.float64]]:
+    """(A [X, Y], b [Y]) with the least |x A + b - y|^2, large A discouraged."""
+    centre, deviation = x.mean(axis=0), x.std(axis=0) + 1e-9
+    z = (x - centre) / deviation
+    slope = np.linalg.solve(z.T @ z / len(z) + RIDGE * np.eye(z.shape[1]), z.T @ (y - y.mean(axis=0)) / len(z))
+    slope /= deviation[:, None]
+    return slope, y.mean(axis=0) - centre @ slope
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Let a trained decoder listen to another encoder.")
+    for name in ("set", "encoder", "decoder", "out"):
+        parser.add_argument(name, metavar=name.upper())
+    options = parser.parse_args(argv)
+    joined, explained = align(PreparedSet.open(options.set), load(options.encoder), load(options.decoder))
+    save(joined, options.out)
+    print(f"{options.out}: the map explains {explained:.0%} of the old code's variance on held-out pieces")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, "align_code"))
