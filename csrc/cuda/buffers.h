@@ -17,6 +17,8 @@ class Carver {
     used_ += (count + kAlignment - 1) / kAlignment * kAlignment;
     return block_ == nullptr ? nullptr : block_ + start;
   }
+  // The same, or null where nothing is wanted.
+  void* bytes_if_any(std::int64_t count) { return count > 0 ? bytes(count) : nullptr; }
   template <typename T>
   T* take(std::int64_t count) {
     return static_cast<T*>(bytes(count * static_cast<std::int64_t>(sizeof(T))));

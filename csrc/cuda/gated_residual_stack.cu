@@ -2,15 +2,19 @@
 // weight_gradients.h. Nothing is allocated and nothing waited for here.
 //
 // Memory, with X = B T R elements (65.5 MB in bf16 for 16 seconds of 16 kHz at 128 channels) and R = S:
-//   saved       (2 L - 1) X    x_1 .. x_{L-1}, z_0 .. z_{L-1}; h is computed again. Autograd: x, sigmoid, tanh, z
-//   backward    4 X + weights  dh (2 X), dx_{l+1}, dx_l; packed weights, partial sums of the weight gradients
-//   inference   8 X + weights  two x, four z (layers share a pass over the skip sum), the running sum in float
+//   saved       (2 L - 1) X      x_1 .. x_{L-1}, z_0 .. z_{L-1}; h is computed again. Autograd: x, sigmoid, tanh, z
+//   forward     X / 2 + weights  the tails of x (bf16 only: stack_tails.cuh), packed weights
+//   backward    4.5 X + weights  dh (2 X), dx_{l+1}, dx_l, the tails of dx; packed weights, partial sums of the weight
+//                                gradients
+//   inference   8.5 X + weights  two x and tails, four z (layers share a pass over the skip sum), the running sum in
+//                                float
 // 40 layers of the paper's step (B = 16, T = 16000, bf16): saved 5.2 GB against autograd's 4 L X = 10.5 GB, backward
-// 0.28 GB.
+// 0.31 GB.
 //
-// Accuracy in bf16: sums are float, x and dx are rounded between layers. 40 layers of 32 channels with weights of
-// nn.Conv1d's default size, on the emulated GPU, in the norm against double: result 0.8 %, gradients 0.7 to 1.1 %.
-// Torch's bf16 autocast, which keeps x in float and rounds h, sigmoid, tanh and z: 0.8 %, and 0.4 to 0.6 %.
+// Accuracy in bf16: sums are float; the streams x and dx have 16 bits between layers, products and the skip sum's z 8.
+// 40 layers of 32 and 64 channels with weights of nn.Conv1d's default size, on the emulated GPU, in the norm against
+// double precision of the rounded weights and input: result 0.3 %, gradients 0.2 to 0.4 %. docs/precision.md compares
+// with torch's autocast.
 //
 // The weight gradients of a layer could run beside the data backward of the layer before it. They do not: both are
 // bound by memory or the tensor cores and fill the GPU, so only the ends of waves would overlap, and it would take a
@@ -49,11 +53,13 @@ struct Saved {
 
 struct Training {
   void* packed = nullptr;
+  void* tails = nullptr;
   std::int64_t bytes = 0;
 
   Training(const Sizes& sizes, Element element, void* block) {
     Carver carve(block);
     packed = carve.bytes(packed_bytes(sizes, element));
+    tails = carve.bytes_if_any(tail_bytes(sizes, element));
     bytes = carve.used();
   }
 };
@@ -61,6 +67,7 @@ struct Training {
 template <class T>
 struct Inference {
   void* packed = nullptr;
+  void* tails = nullptr;
   T* x[2] = {};
   T* z = nullptr;
   float* running = nullptr;
@@ -69,6 +76,7 @@ struct Inference {
   Inference(const Sizes& sizes, Element element, void* block) {
     Carver carve(block);
     packed = carve.bytes(packed_bytes(sizes, element));
+    tails = carve.bytes_if_any(tail_bytes(sizes, element));
     x[0] = carve.take<T>(x_elements(sizes));
     x[1] = carve.take<T>(x_elements(sizes));
     z = carve.take<T>(std::min(sizes.layers, kLayersOfOneSum) * x_elements(sizes));
@@ -137,15 +145,17 @@ std::int64_t weight_gradient_bytes(const Sizes& sizes, Element element, StackPat
 template <class T>
 struct Backward {
   void* packed = nullptr;
-  T* dh = nullptr;       // [B][T][2R]
-  T* dx[2] = {};         // [B][T][R]
-  void* gate = nullptr;  // partial sums of the condition's gradient
+  void* tails = nullptr;  // of dx
+  T* dh = nullptr;        // [B][T][2R]
+  T* dx[2] = {};          // [B][T][R]
+  void* gate = nullptr;   // partial sums of the condition's gradient
   void* partial = nullptr;
   std::int64_t bytes = 0;
 
   Backward(const Sizes& sizes, Element element, StackPath path, int multiprocessors, void* block) {
     Carver carve(block);
     packed = carve.bytes(packed_bytes(sizes, element));
+    tails = carve.bytes_if_any(tail_bytes(sizes, element));
     dh = carve.take<T>(2 * x_elements(sizes));
     dx[0] = carve.take<T>(x_elements(sizes));
     dx[1] = carve.take<T>(x_elements(sizes));
@@ -171,8 +181,8 @@ void forward(const Sizes& sizes, Element element, StackPath path, const GatedRes
     launch_pack<T>(sizes, inputs, memory.packed, stream);
     for (std::int64_t layer = 0; layer < sizes.layers; ++layer) {
       T* x_next = layer + 1 < sizes.layers ? saved.x + layer * each : nullptr;
-      launch_gated_forward<T>(sizes, path, memory.packed, layer, x, condition(layer), x_next, saved.z + layer * each,
-                              stream);
+      launch_gated_forward<T>(sizes, path, memory.packed, layer, x, condition(layer), x_next, memory.tails,
+                              saved.z + layer * each, stream);
       x = x_next;
     }
     launch_skip_sum<T>(sizes, path, memory.packed, 0, sizes.layers, saved.z, nullptr, result, stream);
@@ -184,7 +194,7 @@ void forward(const Sizes& sizes, Element element, StackPath path, const GatedRes
     const std::int64_t end = std::min(first + kLayersOfOneSum, sizes.layers);
     for (std::int64_t layer = first; layer < end; ++layer) {
       T* x_next = layer + 1 < sizes.layers ? memory.x[layer % 2] : nullptr;
-      launch_gated_forward<T>(sizes, path, memory.packed, layer, x, condition(layer), x_next,
+      launch_gated_forward<T>(sizes, path, memory.packed, layer, x, condition(layer), x_next, memory.tails,
                               memory.z + (layer - first) * each, stream);
       x = x_next;
     }
@@ -237,7 +247,7 @@ void backward(const Sizes& sizes, Element element, StackPath path, const GatedRe
     }
     if (needs_dx && (layer > 0 || gradients.x != nullptr)) {
       T* dx = layer == 0 ? static_cast<T*>(gradients.x) : memory.dx[layer % 2];
-      launch_gated_input_backward<T>(sizes, path, memory.packed, layer, memory.dh, dx_next, dx, stream);
+      launch_gated_input_backward<T>(sizes, path, memory.packed, layer, memory.dh, dx_next, dx, memory.tails, stream);
       dx_next = dx;
     }
   }

@@ -2,15 +2,19 @@
 // weight_gradients.h. Nothing is allocated and nothing waited for here.
 //
 // Memory, with X = B T C elements (65.5 MB in bf16 for 16 seconds of 16 kHz at 128 channels):
-//   saved       (L - 1) X      x_1 .. x_{L-1}; a and p are computed again. Autograd: x, a, both halves of p, 4 L X.
-//   backward    6 X + weights  du, dp (2 X; none where not gated), a, dx_{l+1}, dx_l; packed weights, partial sums
-//   inference   X + weights    every other x; the rest goes where the result will be
-// 56 layers of the paper's step (B = 16, T = 16000, bf16): saved 3.6 GB against 14.7 GB, backward 0.41 GB.
+//   saved       (L - 1) X        x_1 .. x_{L-1}; a and p are computed again. Autograd: x, a, both halves of p, 4 L X.
+//   forward     X / 2 + weights  the tails of x (bf16 only: stack_tails.cuh), packed weights
+//   backward    6.5 X + weights  du, dp (2 X; none where not gated), a, dx_{l+1}, dx_l, the tails of dx; packed
+//                                weights, partial sums
+//   inference   1.5 X + weights  every other x, tails; the rest goes where the result will be
+// 56 layers of the paper's step (B = 16, T = 16000, bf16): saved 3.6 GB against 14.7 GB, backward 0.44 GB.
 //
-// Accuracy in bf16: sums are float, x and dx are rounded between layers. 56 layers of 32 channels with weights of
-// nn.Conv1d's default size, on the emulated GPU, in the norm against double: result 1.2 %, gradients 4 to 8 %, most of
-// it from units whose ReLU changes sides. Torch's bf16 autocast, which keeps x in float: 0.3 %, and 2 to 4 %. What
-// would bring this path there is the part of x that rounding cuts off, carried beside it as a second bf16.
+// Accuracy in bf16: sums are float; the streams x and dx have 16 bits between layers, products 8. 56 layers of 32 and
+// 64 channels with weights of nn.Conv1d's default size, on the emulated GPU, in the norm against double precision of
+// the rounded weights and input: result 0.2 %, gradients 0.3 to 0.4 % along the forward's own sides of the ReLUs. Where
+// units near zero may fall to either side, gradients of random sequences are elsewhere by 2 to 5 %, as they are in
+// double precision when nothing but the weights is rounded to bf16 (docs/precision.md). The backward finds the
+// forward's sides to the bit: it sums the taps in the same order.
 #include <algorithm>
 
 #include "cuda/buffers.h"
@@ -36,6 +40,7 @@ std::int64_t saved_bytes(const Sizes& sizes) {
 template <class T>
 struct Forward {
   void* packed = nullptr;
+  void* tails = nullptr;
   void* layer = nullptr;  // what a layer's kernels need
   T* x = nullptr;
   std::int64_t bytes = 0;
@@ -43,6 +48,7 @@ struct Forward {
   Forward(const Sizes& sizes, Element element, StackPath path, bool saves, void* block) {
     Carver carve(block);
     packed = carve.bytes(packed_bytes(sizes, element));
+    tails = carve.bytes_if_any(tail_bytes(sizes, element));
     layer = carve.bytes(glu_forward_scratch_bytes(sizes, element, path));
     if (!saves && sizes.layers > 1) x = carve.take<T>(x_elements(sizes));
     bytes = carve.used();
@@ -99,16 +105,18 @@ std::int64_t weight_gradient_bytes(const Sizes& sizes, Element element, StackPat
 template <class T>
 struct Backward {
   void* packed = nullptr;
-  T* du = nullptr;  // [B][T][C]
-  T* dp = nullptr;  // [B][T][2C], or null where not gated
-  T* a = nullptr;   // [B][T][C]
-  T* dx[2] = {};    // [B][T][C]
+  void* tails = nullptr;  // of dx
+  T* du = nullptr;        // [B][T][C]
+  T* dp = nullptr;        // [B][T][2C], or null where not gated
+  T* a = nullptr;         // [B][T][C]
+  T* dx[2] = {};          // [B][T][C]
   void* partial = nullptr;
   std::int64_t bytes = 0;
 
   Backward(const Sizes& sizes, Element element, StackPath path, int multiprocessors, void* block) {
     Carver carve(block);
     packed = carve.bytes(packed_bytes(sizes, element));
+    tails = carve.bytes_if_any(tail_bytes(sizes, element));
     du = carve.take<T>(x_elements(sizes));
     if (sizes.gated) dp = carve.take<T>(2 * x_elements(sizes));
     a = carve.take<T>(x_elements(sizes));
@@ -142,7 +150,7 @@ void forward(const Sizes& sizes, Element element, StackPath path, const GluResid
     T* x_next = result;
     if (left > 0 && saved != nullptr) x_next = saved + layer * each;
     if (left % 2 == 1 && saved == nullptr) x_next = memory.x;
-    launch_glu_forward<T>(sizes, path, memory.packed, layer, x, x_next, memory.layer, stream);
+    launch_glu_forward<T>(sizes, path, memory.packed, layer, x, x_next, memory.tails, memory.layer, stream);
     x = x_next;
   }
 }
@@ -171,7 +179,7 @@ void backward(const Sizes& sizes, Element element, StackPath path, const GluResi
     }
     if (layer > 0 || gradients.x != nullptr) {
       T* dx = layer == 0 ? static_cast<T*>(gradients.x) : memory.dx[layer % 2];
-      launch_glu_input_backward<T>(sizes, path, memory.packed, layer, memory.du, dx_next, dx, stream);
+      launch_glu_input_backward<T>(sizes, path, memory.packed, layer, memory.du, dx_next, dx, memory.tails, stream);
       dx_next = dx;
     }
   }

@@ -57,7 +57,8 @@ __global__ void __launch_bounds__(kGeneralThreads)
 
 // resources: registers <= 96, shared <= 9 KiB, threads 256
 template <class T>
-__global__ void __launch_bounds__(kGeneralThreads) input_backward_general_kernel(InputBackwardCall<T> call) {
+__global__ void __launch_bounds__(kGeneralThreads)
+    input_backward_general_kernel(InputBackwardCall<T> call, GeneralTails tails) {
   MUSICSTAR_SHARED(GeneralShared<1>, shared, 1);
   const GeneralTile tile(call.time);
   const std::int64_t first = tile.batch * call.time;
@@ -67,15 +68,17 @@ __global__ void __launch_bounds__(kGeneralThreads) input_backward_general_kernel
                    call.first_shift - k * call.step, call.straight + k * call.width * call.channels, call.channels, 0,
                    call.channels, call.width);
   }
+#pragma unroll
   for (int r = 0; r < 4; ++r) {
     const std::int64_t t = tile.time_of(r);
     if (t >= call.time) return;
+#pragma unroll
     for (int c = 0; c < 4; ++c) {
       const std::int64_t n = tile.column_of(c);
       if (n >= call.channels) break;
       const std::int64_t index = (first + t) * call.channels + n;
-      const float base = call.dx_next != nullptr ? static_cast<float>(call.dx_next[index]) : 0.0f;
-      call.dx[index] = static_cast<T>(base + sums[0][r][c]);
+      const float base = call.dx_next != nullptr ? tails.join(index, call.dx_next[index]) : 0.0f;
+      call.dx[index] = tails.split<T>(index, base + sums[0][r][c]);
     }
   }
 }
@@ -176,7 +179,8 @@ void gate_backward(const GatedResidualStackSizes& sizes, const void* packed, con
 template <class T>
 void input_backward(const InputBackwardCall<T>& call, cudaStream_t stream) {
   launch(input_backward_general_kernel<T>,
-         LaunchShape{general_grid(call.batch, call.time, call.channels), dim3(kGeneralThreads)}, stream, call);
+         LaunchShape{general_grid(call.batch, call.time, call.channels), dim3(kGeneralThreads)}, stream, call,
+         general_tails(call));
 }
 
 template <class T>

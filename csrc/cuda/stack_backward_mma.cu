@@ -14,12 +14,14 @@
 //
 // Blocks as in tile_mma.cuh, 128 rows of all channels; dz is kept as bf16 pairs (rounded as dh will be) while h is
 // summed. Bytes at that size: gate reads x, dx_next, dsum and writes dh: 327 MB for 50.3 GFLOP; input reads dh and
-// dx_next and writes dx: 262 MB for 33.5 GFLOP; the GLU's reads x, dx_next and writes du, dp, a: 393 MB for 58.7 GFLOP.
-// Bounds on an A100: 172, 138 and 207 us (memory and tensor cores about even). Predicted, not measured: 1.4 times
-// these.
+// dx_next, writes dx, and tails of both (stack_tails.cuh): 328 MB for 33.5 GFLOP; the GLU's reads x, dx_next and writes
+// du, dp, a: 393 MB for 58.7 GFLOP. Bounds on an A100: 172, 172 and 207 us (memory and tensor cores about even).
+// Predicted, not measured: 1.4 times these.
 #include "cuda/frame_sums.cuh"
 #include "cuda/stack_paths.h"
+#include "cuda/stack_tails.cuh"
 #include "cuda/stack_weights.h"
+#include "cuda/tap_order.cuh"
 #include "cuda/tile_mma.cuh"
 
 namespace musicstar::cuda::mma {
@@ -132,6 +134,8 @@ __global__ void __launch_bounds__(kThreads, 1) gate_backward_mma_kernel(GateBack
 struct InputBackward {
   const bf16 *gradient, *crossed, *dx_next;
   bf16* dx;
+  const void* tails_before;
+  void* tails_after;
   std::int64_t first_shift, step;
   int time, taps, width;  // width: channels of the gradient, C or 2 C
 };
@@ -169,6 +173,8 @@ __global__ void __launch_bounds__(kThreads, 1) input_backward_mma_kernel(InputBa
   program.call.gradient += first * call.width;
   if (call.dx_next != nullptr) program.call.dx_next += first * C;
   TileProducts<C, C, InputProgram> products(dynamic_shared<unsigned char>(), program, place);
+  Tails<C> tails;
+  tails.load(call.tails_before, blockIdx.x, static_cast<int>(threadIdx.x), kThreads);
   float sums[Shape::kRowTiles][4][4] = {};
 #pragma unroll 1
   for (int step = 0; step < program.steps; ++step) products.template multiply<4>(sums, step, products.buffer(step));
@@ -181,11 +187,13 @@ __global__ void __launch_bounds__(kThreads, 1) input_backward_mma_kernel(InputBa
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         std::uint32_t& pair = pair_of<C>(staged, place.row + 16 * m + 8 * half, place.column + 8 * i);
-        const float2 base = call.dx_next != nullptr ? unpack_bf16(pair) : make_float2(0.0f, 0.0f);
-        pair = pack_bf16(base.x + sums[m][i][2 * half], base.y + sums[m][i][2 * half + 1]);
+        const int number = (Shape::kRowTiles * i + m) * 2 + half;
+        const float2 base = call.dx_next != nullptr ? tails.join(number, pair) : make_float2(0.0f, 0.0f);
+        pair = tails.split(number, base.x + sums[m][i][2 * half], base.y + sums[m][i][2 * half + 1]);
       }
     }
   }
+  tails.store(call.tails_after, blockIdx.x, static_cast<int>(threadIdx.x), kThreads);
   __syncthreads();
   products.store_rows(staged, call.dx + first * C, C);
 }
@@ -202,17 +210,20 @@ struct GluBackward {
 // Steps: the taps; gated: p, then da from the two halves of dp; plain: da from dx_next. One more tile: dx_next.
 struct GluProgram {
   int steps = 0, tiles = 0;
+  TapOrder order{};  // the forward's: a ReLU must fall to the same side again
   int channels = 0;
   bool gated = false;
   GluBackward call;  // its sequences from this block's on
 
   __device__ RowSource rows(int tile) const {
     if (tile == call.kernel_size) return {call.dx_next, channels, 0};
-    return {call.x, channels, (tile - call.kernel_size / 2) * call.dilation};
+    return {call.x, channels, (order(tile) - order.centre) * call.dilation};
   }
   __device__ WeightSource weights(int step) const {
     const int after = step - call.kernel_size;
-    if (after < 0) return {call.taps + static_cast<std::int64_t>(step) * channels * channels, channels, channels};
+    if (after < 0) {
+      return {call.taps + static_cast<std::int64_t>(order(step)) * channels * channels, channels, channels};
+    }
     if (!gated) return {call.pointwise_crossed, channels, channels};
     if (after == 0) return {call.pointwise, channels, 2 * channels};
     return {call.pointwise_crossed + (after - 1) * channels, 2 * channels, channels};
@@ -228,6 +239,7 @@ __global__ void __launch_bounds__(kThreads, 1) glu_backward_mma_kernel(GluBackwa
   const std::int64_t first = place.batch * call.time;
   const int taps = call.kernel_size;
   GluProgram program;
+  program.order = {taps, taps / 2};
   program.channels = C;
   program.gated = Gated;
   program.steps = taps + (Gated ? 3 : 1);
@@ -342,6 +354,8 @@ void input_backward(const InputBackwardCall<bf16>& call, cudaStream_t stream) {
                                   call.crossed,
                                   call.dx_next,
                                   call.dx,
+                                  call.tails_before,
+                                  call.tails_after,
                                   call.first_shift,
                                   call.step,
                                   static_cast<int>(call.time),

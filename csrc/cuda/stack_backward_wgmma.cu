@@ -5,11 +5,13 @@
 // Blocks, ring and consumers as in tile_wgmma.cuh: persistent, all taps resident (C = 128: 128 KiB for the decoder's K
 // = 2, whose gradient dh has 2C channels, 96 KiB for the encoders' K = 3). A consumer's tile of 64 rows: sums (64 x C,
 // 64 registers a thread) += one product for each tap and C channels of the gradient, each slot released as its product
-// ends; dx_next arrives as one more copy, becomes dx in its slot and leaves by a tensor store.
+// ends; dx_next arrives as one more copy, becomes dx in its slot and leaves by a tensor store; the tails of both
+// (stack_tails.cuh) go straight between memory and registers, asked for before the products.
 //
-// Bytes a layer at B = 16, T = 16,000, C = 128, decoder: dh and dx_next read, dx written: 262 MB = 55 us at 4.8
-// TB/s; 33.5 GFLOP = 42 us at 790 TFLOP/s. Predicted, not measured: 68 us, the memory's bound at 80 %.
+// Bytes a layer at B = 16, T = 16,000, C = 128, decoder: dh and dx_next read, dx written, tails both ways: 328 MB = 68
+// us at 4.8 TB/s; 33.5 GFLOP = 42 us at 790 TFLOP/s. Predicted, not measured: 85 us, the memory's bound at 80 %.
 #include "cuda/stack_paths.h"
+#include "cuda/stack_tails.cuh"
 #include "cuda/tile_wgmma.cuh"
 
 namespace musicstar::cuda::wgmma {
@@ -17,6 +19,8 @@ namespace musicstar::cuda::wgmma {
 namespace {
 
 struct InputBackward {
+  const void* tails_before;
+  void* tails_after;
   std::int64_t batch;
   int time, taps, parts;  // parts: of the gradient's channels, C each
   int first_shift, step, slots;
@@ -66,6 +70,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   ring.await_weights();
   for (unsigned q = me.group; tiles(q, batch, t0); q += kConsumers) {
     const unsigned first = q * copies, staged = first + copies - 1;  // dx leaves from the last copy's slot
+    Tails<C> tails;
+    tails.load(call.tails_before, tiles.number(q), me.thread, kGroupThreads);
     float sums[C / 2] = {};
     for (int s = 0; s < steps; ++s) {
       ring.await(first + s);
@@ -93,12 +99,13 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (call.has_base) ldmatrix_x4(pairs, slot + me.fragment(k));
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const float2 before = unpack_bf16(pairs[i]);
+        const float2 before = tails.join(4 * k + i, pairs[i]);
         const int j = 4 * (2 * k + i / 2) + i % 2 * 2;
-        pairs[i] = pack_bf16(before.x + sums[j], before.y + sums[j + 1]);
+        pairs[i] = tails.split(4 * k + i, before.x + sums[j], before.y + sums[j + 1]);
       }
       stmatrix_x4(slot + me.fragment(k), pairs);
     }
+    tails.store(call.tails_after, tiles.number(q), me.thread, kGroupThreads);
     fence_proxy_async();
     me.sync();
     if (me.thread == 0) {
@@ -119,12 +126,16 @@ void input_backward(const InputBackwardCall<bf16>& call, cudaStream_t stream) {
   const auto run = [&](auto constant) {
     constexpr int C = decltype(constant)::value;
     const std::int64_t bytes = input_weight_bytes<C>(call.taps, call.width);
-    const InputBackward kernel_call{call.batch,
+    // The unshifted tap stays that: the first shift is so many steps, however long a step is.
+    const int step = clamped_shift(call.step, call.time);
+    const InputBackward kernel_call{call.tails_before,
+                                    call.tails_after,
+                                    call.batch,
                                     static_cast<int>(call.time),
                                     static_cast<int>(call.taps),
                                     static_cast<int>(call.width / C),
-                                    clamped_shift(call.first_shift, call.taps * call.time),
-                                    clamped_shift(call.step, call.time),
+                                    static_cast<int>(call.first_shift / call.step) * step,
+                                    step,
                                     slots_beside<C>(bytes),
                                     call.dx_next != nullptr};
     const CUtensorMap dx = map_rows(call.dx, call.batch, call.time, C);

@@ -58,27 +58,30 @@ __global__ void __launch_bounds__(kGeneralThreads, 2)
   }
 }
 
-// y = base + rows weights + bias, each of base and bias perhaps absent; through ReLU where asked.
+// y = base + rows weights + bias, each of base and bias perhaps absent, base and y perhaps with tails; through ReLU
+// where asked.
 // resources: registers <= 96, shared <= 9 KiB, threads 256
 template <class T>
 __global__ void __launch_bounds__(kGeneralThreads)
-    add_general_kernel(TapProduct<T> product, const T* base, const float* bias, bool relu, T* y) {
+    add_general_kernel(TapProduct<T> product, const T* base, GeneralTails tails, const float* bias, bool relu, T* y) {
   MUSICSTAR_SHARED(GeneralShared<1>, shared, 1);
   const GeneralTile tile(product.time);
   const std::int64_t columns = product.width;
   float sums[1][4][4] = {};
   product.template add<1>(sums, shared[0], tile, columns);
+#pragma unroll
   for (int r = 0; r < 4; ++r) {
     const std::int64_t t = tile.time_of(r);
     if (t >= product.time) return;
+#pragma unroll
     for (int c = 0; c < 4; ++c) {
       const std::int64_t n = tile.column_of(c);
       if (n >= columns) break;
       const std::int64_t index = (tile.batch * product.time + t) * columns + n;
       float value = sums[0][r][c];
       if (bias != nullptr) value += bias[n];
-      if (base != nullptr) value += static_cast<float>(base[index]);
-      y[index] = static_cast<T>(relu && value < 0.0f ? 0.0f : value);
+      if (base != nullptr) value += tails.join(index, base[index]);
+      y[index] = tails.split<T>(index, relu && value < 0.0f ? 0.0f : value);
     }
   }
 }
@@ -87,21 +90,23 @@ __global__ void __launch_bounds__(kGeneralThreads)
 // resources: registers <= 128, shared <= 13 KiB, threads 256
 template <class T>
 __global__ void __launch_bounds__(kGeneralThreads)
-    glu_general_kernel(TapProduct<T> product, const T* x, const float* bias, T* x_next) {
+    glu_general_kernel(TapProduct<T> product, const T* x, GeneralTails tails, const float* bias, T* x_next) {
   MUSICSTAR_SHARED(GeneralShared<2>, shared, 1);
   const GeneralTile tile(product.time);
   const std::int64_t channels = product.channels;
   float p[2][4][4] = {};
   product.template add<2>(p, shared[0], tile, channels);
+#pragma unroll
   for (int r = 0; r < 4; ++r) {
     const std::int64_t t = tile.time_of(r);
     if (t >= product.time) return;
+#pragma unroll
     for (int c = 0; c < 4; ++c) {
       const std::int64_t n = tile.column_of(c);
       if (n >= channels) break;
       const std::int64_t index = (tile.batch * product.time + t) * channels + n;
       const float gate = exact_sigmoid(p[1][r][c] + bias[channels + n]);
-      x_next[index] = static_cast<T>(static_cast<float>(x[index]) + (p[0][r][c] + bias[n]) * gate);
+      x_next[index] = tails.split<T>(index, tails.join(index, x[index]) + (p[0][r][c] + bias[n]) * gate);
     }
   }
 }
@@ -160,8 +165,8 @@ void forward(const GatedResidualStackSizes& sizes, const void* packed, const Gat
   if (call.x_next == nullptr) return;
   const TapProduct<T> residual{
       call.z, weights.residual_crossed + layer * channels * channels, sizes.time, channels, channels, 1, 0, 0};
-  launch(add_general_kernel<T>, shape, stream, residual, call.x, weights.residual_bias + layer * channels, false,
-         call.x_next);
+  launch(add_general_kernel<T>, shape, stream, residual, call.x, general_tails(call),
+         weights.residual_bias + layer * channels, false, call.x_next);
 }
 
 template <class T>
@@ -192,14 +197,15 @@ void forward(const GluResidualStackSizes& sizes, const void* packed, const GluFo
                               sizes.kernel_size,
                               sizes.offset(layer, 0),
                               sizes.dilations[layer]};
-  launch(add_general_kernel<T>, shape, stream, dilated, nullptr, weights.dilated_bias + layer * channels, true, call.a);
+  launch(add_general_kernel<T>, shape, stream, dilated, nullptr, GeneralTails(),
+         weights.dilated_bias + layer * channels, true, call.a);
   const TapProduct<T> pointwise{
       call.a, weights.pointwise_crossed + layer * channels * outputs, sizes.time, channels, outputs, 1, 0, 0};
   const float* bias = weights.pointwise_bias + layer * outputs;
   if (sizes.gated) {
-    launch(glu_general_kernel<T>, shape, stream, pointwise, call.x, bias, call.x_next);
+    launch(glu_general_kernel<T>, shape, stream, pointwise, call.x, general_tails(call), bias, call.x_next);
   } else {
-    launch(add_general_kernel<T>, shape, stream, pointwise, call.x, bias, false, call.x_next);
+    launch(add_general_kernel<T>, shape, stream, pointwise, call.x, general_tails(call), bias, false, call.x_next);
   }
 }
 

@@ -11,13 +11,15 @@
 // anyway, and is summed in registers, rounded once.
 //
 // One block: 128 rows (tile_mma.cuh). The order of the taps puts the unshifted one last, so that its tile stays in
-// shared memory for the residual; z (or a) takes the place of the first tile and is the operand of the next step. Bytes
-// a layer at B = 16, T = 16,000, C = 128: x read (its other taps come from L2), x_next and z written: 196 MB; 41.9
-// GFLOP (gated), and for the sum 65.5 MB and 8.4 GFLOP a layer. Bound on an A100 (312 TFLOP/s, 1.9 TB/s): 134 + 34 us;
-// weights come from L2 once a block: 160 KB for 128 rows, 330 MB a layer. Predicted, not measured: 1.4 times the bound
-// on an A100 (one block an SM, whose first loads nothing hides), 110 to 130 us on an H200, where mma.sync reaches some
-// 60 % of wgmma.
+// shared memory for the residual; z (or a) takes the place of the first tile and is the operand of the next step. The
+// tails of x (stack_tails.cuh) are asked for before the last product and wait in registers, C / 8 a thread. Bytes a
+// layer at B = 16, T = 16,000, C = 128: x read (its other taps come from L2), x_next and z written, 196 MB, and tails
+// both ways, 66 MB; 41.9 GFLOP (gated), and for the sum 65.5 MB and 8.4 GFLOP a layer. Bound on an A100 (312 TFLOP/s,
+// 1.9 TB/s): 138 + 34 us; weights come from L2 once a block: 160 KB for 128 rows, 330 MB a layer. Predicted, not
+// measured: 1.4 times the bound on an A100 (one block an SM, whose first loads nothing hides), 110 to 130 us on an
+// H200, where mma.sync reaches some 60 % of wgmma.
 #include "cuda/stack_paths.h"
+#include "cuda/stack_tails.cuh"
 #include "cuda/stack_weights.h"
 #include "cuda/tap_order.cuh"
 #include "cuda/tile_mma.cuh"
@@ -48,6 +50,8 @@ struct GatedForward {
   const bf16 *x, *taps, *residual;
   const float *bias, *condition;
   bf16 *x_next, *z;
+  const void* tails_before;
+  void* tails_after;
   std::int64_t dilation, frames;
   int time, kernel_size, pool;
 };
@@ -91,6 +95,8 @@ __global__ void __launch_bounds__(kThreads, 1) gated_forward_mma_kernel(GatedFor
     }
   }
   if (call.x_next != nullptr) {
+    Tails<C> tails;
+    tails.load(call.tails_before, blockIdx.x, static_cast<int>(threadIdx.x), kThreads);
     float sums[Shape::kRowTiles][4][4] = {};
     products.template multiply<4>(sums, call.kernel_size, z);
 #pragma unroll
@@ -101,11 +107,13 @@ __global__ void __launch_bounds__(kThreads, 1) gated_forward_mma_kernel(GatedFor
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           std::uint32_t& pair = pair_of<C>(current, place.row + 16 * m + 8 * half, place.column + 8 * i);
-          const float2 x = unpack_bf16(pair);
-          pair = pack_bf16(x.x + sums[m][i][2 * half] + bias.x, x.y + sums[m][i][2 * half + 1] + bias.y);
+          const int number = (Shape::kRowTiles * i + m) * 2 + half;
+          const float2 x = tails.join(number, pair);
+          pair = tails.split(number, x.x + sums[m][i][2 * half] + bias.x, x.y + sums[m][i][2 * half + 1] + bias.y);
         }
       }
     }
+    tails.store(call.tails_after, blockIdx.x, static_cast<int>(threadIdx.x), kThreads);
   }
   products.finish();
   products.store_rows(z, call.z + first * C, C);
@@ -184,6 +192,8 @@ struct GluForward {
   const bf16 *x, *taps, *pointwise;
   const float *dilated_bias, *pointwise_bias;
   bf16* x_next;
+  const void* tails_before;
+  void* tails_after;
   std::int64_t dilation;
   int time, kernel_size;
 };
@@ -222,6 +232,8 @@ __global__ void __launch_bounds__(kThreads, 1) glu_forward_mma_kernel(GluForward
       }
     }
   }
+  Tails<C> tails;
+  tails.load(call.tails_before, blockIdx.x, static_cast<int>(threadIdx.x), kThreads);
   constexpr int kColumnTiles = Gated ? 8 : 4;
   float p[Shape::kRowTiles][kColumnTiles][4] = {};
   products.template multiply<kColumnTiles>(p, call.kernel_size, a);
@@ -236,16 +248,18 @@ __global__ void __launch_bounds__(kThreads, 1) glu_forward_mma_kernel(GluForward
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         std::uint32_t& pair = pair_of<C>(current, place.row + 16 * m + 8 * half, place.column + 8 * i);
-        const float2 x = unpack_bf16(pair);
+        const int number = (Shape::kRowTiles * i + m) * 2 + half;
+        const float2 x = tails.join(number, pair);
         float y0 = p[m][i][2 * half] + value_bias.x, y1 = p[m][i][2 * half + 1] + value_bias.y;
         if constexpr (Gated) {
           y0 *= fast_sigmoid(p[m][i + 4][2 * half] + gate_bias.x);
           y1 *= fast_sigmoid(p[m][i + 4][2 * half + 1] + gate_bias.y);
         }
-        pair = pack_bf16(x.x + y0, x.y + y1);
+        pair = tails.split(number, x.x + y0, x.y + y1);
       }
     }
   }
+  tails.store(call.tails_after, blockIdx.x, static_cast<int>(threadIdx.x), kThreads);
   products.finish();
   products.store_rows(current, call.x_next + first * C, C);
 }
@@ -263,6 +277,8 @@ void forward(const GatedResidualStackSizes& sizes, const void* packed, const Gat
                                  call.condition,
                                  call.x_next,
                                  call.z,
+                                 call.tails_before,
+                                 call.tails_after,
                                  sizes.dilations[call.layer],
                                  sizes.frames,
                                  static_cast<int>(sizes.time),
@@ -301,6 +317,8 @@ void forward(const GluResidualStackSizes& sizes, const void* packed, const GluFo
                                weights.dilated_bias + call.layer * sizes.channels,
                                weights.pointwise_bias + call.layer * outputs,
                                call.x_next,
+                               call.tails_before,
+                               call.tails_after,
                                sizes.dilations[call.layer],
                                static_cast<int>(sizes.time),
                                static_cast<int>(sizes.kernel_size)};

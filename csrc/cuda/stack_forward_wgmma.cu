@@ -6,15 +6,18 @@
 //   1. h (64 x 2C, 128 registers a thread) += tap by tap, each released to the copying warp as its product ends;
 //   2. z = sigmoid tanh in registers, as fragments; x from the unshifted tile's slot to registers;
 //   3. z through the unshifted tile's slot to memory (tensor store), while x_next = residual z (z from registers) is
-//   summed;
-//   4. x_next = x + sums + bias through the same slot to memory; the slot is released.
+//   summed, and the tails of x (stack_tails.cuh) come straight from memory to registers, C / 8 a thread;
+//   4. x_next = x + sums + bias through the same slot to memory, its tails beside it; the slot is released.
 //
-// Bytes a layer at B = 16, T = 16,000, C = 128: 196 MB (x, z, x_next) = 41 us at 4.8 TB/s; 41.9 GFLOP = 53 us at 790
-// TFLOP/s; the skip sum 65.5 MB and 8.4 GFLOP a layer, 14 us of memory. Floor of both: 64 us of tensor cores.
-// Predicted, not measured: a tile's products take 2,560 cycles of the tensor cores, its epilogue some 1,500 (two
-// special functions a z at 16 a cycle: 1,024) and its loads and stores some 2,000, of which two consumers hide all but
-// a fifth of the products' time: 66 us, and 18 us for the sum: 84 us a layer, 1.3 times the floor.
+// Bytes a layer at B = 16, T = 16,000, C = 128: 262 MB (x, z, x_next, tails both ways) = 55 us at 4.8 TB/s; 41.9 GFLOP
+// = 53 us at 790 TFLOP/s; the skip sum 65.5 MB and 8.4 GFLOP a layer, 14 us of memory. Floor of both: 64 us of tensor
+// cores, 68 us of memory. Predicted, not measured: a tile's products take 2,560 cycles of the tensor cores, its
+// epilogue some 2,400 (two special functions a z at 16 a cycle: 1,024; seven integer instructions a tail at 64 a cycle:
+// 900) and its loads and stores some 2,000; two consumers in turn need half of the sum, 3,480, 1.36 times the
+// products: 72 us, and 18 us for the sum: 90 us a layer, 1.3 times the floor. GLU: 196 MB = 41 us, the same products;
+// predicted 72 us.
 #include "cuda/stack_paths.h"
+#include "cuda/stack_tails.cuh"
 #include "cuda/stack_weights.h"
 #include "cuda/tap_order.cuh"
 #include "cuda/tile_wgmma.cuh"
@@ -25,6 +28,8 @@ namespace {
 
 struct GatedForward {
   const float *bias, *condition;
+  const void* tails_before;
+  void* tails_after;
   std::int64_t frames, batch;
   int time, kernel_size, dilation, pool, slots;
   bool has_next;
@@ -118,6 +123,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       store_slot<C>(&z, 0, t0, batch, slot);
     }
     if (call.has_next) {
+      Tails<C> tails;
+      tails.load(call.tails_before, tiles.number(q), me.thread, kGroupThreads);
       float sums[C / 2];
       keep_registers(sums);
       wgmma_fence();
@@ -134,12 +141,13 @@ __global__ void __launch_bounds__(kThreads, 1)
         for (int i = 0; i < 4; ++i) {
           const int j = 2 * k + i / 2;
           const float2 bias = *reinterpret_cast<const float2*>(call.bias + me.column + 8 * j);
-          const float2 before = unpack_bf16(x_pairs[k][i]);
-          pairs[i] =
-              pack_bf16(before.x + sums[4 * j + i % 2 * 2] + bias.x, before.y + sums[4 * j + i % 2 * 2 + 1] + bias.y);
+          const float2 before = tails.join(4 * k + i, x_pairs[k][i]);
+          pairs[i] = tails.split(4 * k + i, before.x + sums[4 * j + i % 2 * 2] + bias.x,
+                                 before.y + sums[4 * j + i % 2 * 2 + 1] + bias.y);
         }
         stmatrix_x4(slot + me.fragment(k), pairs);
       }
+      tails.store(call.tails_after, tiles.number(q), me.thread, kGroupThreads);
       fence_proxy_async();
       me.sync();
       if (me.thread == 0) {
@@ -157,6 +165,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 struct GluForward {
   const float *dilated_bias, *pointwise_bias;
+  const void* tails_before;
+  void* tails_after;
   std::int64_t batch;
   int time, kernel_size, dilation, slots;
 };
@@ -224,6 +234,8 @@ __global__ void __launch_bounds__(kThreads, 1)
         a[j / 2][j % 2 * 2 + 1] = pack_bf16(fmaxf(u[4 * j + 2] + bias.x, 0.0f), fmaxf(u[4 * j + 3] + bias.y, 0.0f));
       }
     }
+    Tails<C> tails;
+    tails.load(call.tails_before, tiles.number(q), me.thread, kGroupThreads);
     float p[kOutputs / 2] = {};
     keep_registers(p);
     wgmma_fence();
@@ -246,17 +258,19 @@ __global__ void __launch_bounds__(kThreads, 1)
         if constexpr (Gated) gate_bias = *reinterpret_cast<const float2*>(bias + C);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          const float2 before = unpack_bf16(pairs[2 * part + half]);
+          const int number = 4 * k + 2 * part + half;
+          const float2 before = tails.join(number, pairs[2 * part + half]);
           float y0 = p[4 * j + 2 * half] + value_bias.x, y1 = p[4 * j + 2 * half + 1] + value_bias.y;
           if constexpr (Gated) {
             y0 *= fast_sigmoid(p[2 * C / 4 + 4 * j + 2 * half] + gate_bias.x);
             y1 *= fast_sigmoid(p[2 * C / 4 + 4 * j + 2 * half + 1] + gate_bias.y);
           }
-          pairs[2 * part + half] = pack_bf16(before.x + y0, before.y + y1);
+          pairs[2 * part + half] = tails.split(number, before.x + y0, before.y + y1);
         }
       }
       stmatrix_x4(slot + me.fragment(k), pairs);
     }
+    tails.store(call.tails_after, tiles.number(q), me.thread, kGroupThreads);
     fence_proxy_async();
     me.sync();
     if (me.thread == 0) {
@@ -284,6 +298,8 @@ void forward(const GatedResidualStackSizes& sizes, const void* packed, const Gat
     const CUtensorMap z = map_rows(call.z, sizes.batch, sizes.time, C);
     const GatedForward kernel_call{weights.residual_bias + call.layer * channels,
                                    call.condition,
+                                   call.tails_before,
+                                   call.tails_after,
                                    sizes.frames,
                                    sizes.batch,
                                    static_cast<int>(sizes.time),
@@ -314,6 +330,8 @@ void forward(const GluResidualStackSizes& sizes, const void* packed, const GluFo
     const std::int64_t bytes = glu_weight_bytes<C, Gated>(taps);
     const GluForward kernel_call{weights.dilated_bias + call.layer * channels,
                                  weights.pointwise_bias + call.layer * outputs,
+                                 call.tails_before,
+                                 call.tails_after,
                                  sizes.batch,
                                  static_cast<int>(sizes.time),
                                  static_cast<int>(taps),

@@ -12,6 +12,7 @@
 // GFLOP = 74 us at 790 TFLOP/s. Predicted, not measured: 110 us.
 #include "cuda/stack_paths.h"
 #include "cuda/stack_weights.h"
+#include "cuda/tap_order.cuh"
 #include "cuda/tile_wgmma.cuh"
 
 namespace musicstar::cuda::wgmma {
@@ -64,18 +65,19 @@ __global__ void __launch_bounds__(kThreads, 1)
   const Tiles tiles(blockIdx.x, gridDim.x, call.time, call.batch);
   ring.start();
   unsigned char* const pointwise_weights = ring.weights() + call.kernel_size * kTapBytes;
+  const TapOrder order{call.kernel_size, call.kernel_size / 2};  // the forward's: a ReLU must fall to the same side
   int batch, t0;
 
   if (threadIdx.x >= kConsumers * kGroupThreads) {
     setmaxnreg_decrease<kCopierRegisters>();
     if (threadIdx.x > kConsumers * kGroupThreads) return;
     ring.expect_weights();
-    for (int k = 0; k < call.kernel_size; ++k) ring.copy_weights(&taps, C, 0, k, ring.weights() + k * kTapBytes);
+    for (int k = 0; k < call.kernel_size; ++k) ring.copy_weights(&taps, C, 0, order(k), ring.weights() + k * kTapBytes);
     ring.copy_weights(&pointwise, kOutputs, 0, 0, pointwise_weights);
     unsigned n = 0;
     for (unsigned q = 0; tiles(q, batch, t0); ++q) {
       for (int k = 0; k < call.kernel_size; ++k) {
-        ring.copy_rows(n++, &x, 0, t0 + (k - call.kernel_size / 2) * call.dilation, batch);
+        ring.copy_rows(n++, &x, 0, t0 + (order(k) - order.centre) * call.dilation, batch);
       }
       ring.copy_rows(n++, &dx_next, 0, t0, batch);
     }

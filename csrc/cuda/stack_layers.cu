@@ -41,6 +41,34 @@ bool supports(const GluResidualStackSizes& sizes, StackPath path, int compute_ca
   return path == StackPath::kGeneral || tensor_cores_take(sizes.channels, sizes.kernel_size, sizes.time);
 }
 
+namespace {
+
+// One byte a value, for any path: rows in whole tiles of the largest, 128.
+std::int64_t tail_bytes_of(Element element, std::int64_t layers, std::int64_t batch, std::int64_t time,
+                           std::int64_t channels) {
+  if (element == Element::kFloat32 || layers < 2) return 0;
+  return batch * ((time + 127) / 128 * 128) * channels;
+}
+
+// A forward begins with the first layer and ends with the last, a backward the other way round.
+template <class T, class Call>
+void set_tails(Call& call, void* tails, bool begins, bool ends) {
+  if constexpr (!std::is_same_v<T, float>) {
+    call.tails_before = begins ? nullptr : tails;
+    call.tails_after = ends ? nullptr : tails;
+  }
+}
+
+}  // namespace
+
+std::int64_t tail_bytes(const GatedResidualStackSizes& sizes, Element element) {
+  return tail_bytes_of(element, sizes.layers, sizes.batch, sizes.time, sizes.residual);
+}
+
+std::int64_t tail_bytes(const GluResidualStackSizes& sizes, Element element) {
+  return tail_bytes_of(element, sizes.layers, sizes.batch, sizes.time, sizes.channels);
+}
+
 // Calls `method` of the path's namespace; float exists in general only.
 #define MUSICSTAR_CHOOSE(T, path, method, ...)                          \
   if (path == StackPath::kGeneral) return general::method(__VA_ARGS__); \
@@ -52,9 +80,10 @@ bool supports(const GluResidualStackSizes& sizes, StackPath path, int compute_ca
 
 template <class T>
 void launch_gated_forward(const GatedResidualStackSizes& sizes, StackPath path, const void* packed, std::int64_t layer,
-                          const T* x, const float* condition, T* x_next, T* z, cudaStream_t stream) {
+                          const T* x, const float* condition, T* x_next, void* tails, T* z, cudaStream_t stream) {
   if (empty(sizes.batch, sizes.time)) return;
-  const GatedForwardCall<T> call{layer, x, condition, x_next, z};
+  GatedForwardCall<T> call{layer, x, condition, x_next, z};
+  set_tails<T>(call, tails, layer == 0, x_next == nullptr);
   MUSICSTAR_CHOOSE(T, path, forward, sizes, packed, call, stream);
 }
 
@@ -99,13 +128,15 @@ void input_backward(StackPath path, const InputBackwardCall<T>& call, cudaStream
 
 template <class T>
 void launch_gated_input_backward(const GatedResidualStackSizes& sizes, StackPath path, const void* packed,
-                                 std::int64_t layer, const T* dh, const T* dx_next, T* dx, cudaStream_t stream) {
+                                 std::int64_t layer, const T* dh, const T* dx_next, T* dx, void* tails,
+                                 cudaStream_t stream) {
   const GatedWeights<T> weights(sizes, packed);
   InputBackwardCall<T> call;
   call.batch = sizes.batch, call.time = sizes.time;
   call.channels = sizes.residual, call.width = 2 * sizes.residual, call.taps = sizes.kernel_size;
   call.first_shift = sizes.delay(layer, 0), call.step = sizes.dilations[layer];
   call.gradient = dh, call.dx_next = dx_next, call.dx = dx;
+  set_tails<T>(call, tails, layer == sizes.layers - 1, layer == 0);
   const std::int64_t offset = layer * call.taps * call.width * call.channels;
   call.straight = weights.taps_straight + offset, call.crossed = weights.taps_crossed + offset;
   input_backward(path, call, stream);
@@ -117,9 +148,10 @@ std::int64_t glu_forward_scratch_bytes(const GluResidualStackSizes& sizes, Eleme
 
 template <class T>
 void launch_glu_forward(const GluResidualStackSizes& sizes, StackPath path, const void* packed, std::int64_t layer,
-                        const T* x, T* x_next, void* scratch, cudaStream_t stream) {
+                        const T* x, T* x_next, void* tails, void* scratch, cudaStream_t stream) {
   if (empty(sizes.batch, sizes.time)) return;
-  const GluForwardCall<T> call{layer, x, x_next, static_cast<T*>(scratch)};
+  GluForwardCall<T> call{layer, x, x_next, static_cast<T*>(scratch)};
+  set_tails<T>(call, tails, layer == 0, layer == sizes.layers - 1);
   MUSICSTAR_CHOOSE(T, path, forward, sizes, packed, call, stream);
 }
 
@@ -134,13 +166,15 @@ void launch_glu_pointwise_backward(const GluResidualStackSizes& sizes, StackPath
 
 template <class T>
 void launch_glu_input_backward(const GluResidualStackSizes& sizes, StackPath path, const void* packed,
-                               std::int64_t layer, const T* du, const T* dx_next, T* dx, cudaStream_t stream) {
+                               std::int64_t layer, const T* du, const T* dx_next, T* dx, void* tails,
+                               cudaStream_t stream) {
   const GluWeights<T> weights(sizes, packed);
   InputBackwardCall<T> call;
   call.batch = sizes.batch, call.time = sizes.time;
   call.channels = call.width = sizes.channels, call.taps = sizes.kernel_size;
   call.first_shift = -sizes.offset(layer, 0), call.step = sizes.dilations[layer];
   call.gradient = du, call.dx_next = dx_next, call.dx = dx;
+  set_tails<T>(call, tails, layer == sizes.layers - 1, layer == 0);
   const std::int64_t offset = layer * call.taps * call.width * call.channels;
   call.straight = weights.taps_straight + offset, call.crossed = weights.taps_crossed + offset;
   input_backward(path, call, stream);
@@ -148,20 +182,20 @@ void launch_glu_input_backward(const GluResidualStackSizes& sizes, StackPath pat
 
 #define MUSICSTAR_LAYERS(T)                                                                                          \
   template void launch_gated_forward(const GatedResidualStackSizes&, StackPath, const void*, std::int64_t, const T*, \
-                                     const float*, T*, T*, cudaStream_t);                                            \
+                                     const float*, T*, void*, T*, cudaStream_t);                                     \
   template void launch_skip_sum(const GatedResidualStackSizes&, StackPath, const void*, std::int64_t, std::int64_t,  \
                                 const T*, float*, T*, cudaStream_t);                                                 \
   template void launch_gated_gate_backward(const GatedResidualStackSizes&, StackPath, const void*, std::int64_t,     \
                                            const T*, const float*, const T*, const T*, T*, float*, void*,            \
                                            cudaStream_t);                                                            \
   template void launch_gated_input_backward(const GatedResidualStackSizes&, StackPath, const void*, std::int64_t,    \
-                                            const T*, const T*, T*, cudaStream_t);                                   \
+                                            const T*, const T*, T*, void*, cudaStream_t);                            \
   template void launch_glu_forward(const GluResidualStackSizes&, StackPath, const void*, std::int64_t, const T*, T*, \
-                                   void*, cudaStream_t);                                                             \
+                                   void*, void*, cudaStream_t);                                                      \
   template void launch_glu_pointwise_backward(const GluResidualStackSizes&, StackPath, const void*, std::int64_t,    \
                                               const T*, const T*, T*, T*, T*, cudaStream_t);                         \
   template void launch_glu_input_backward(const GluResidualStackSizes&, StackPath, const void*, std::int64_t,        \
-                                          const T*, const T*, T*, cudaStream_t);
+                                          const T*, const T*, T*, void*, cudaStream_t);
 MUSICSTAR_LAYERS(float)
 MUSICSTAR_LAYERS(bf16)
 #undef MUSICSTAR_LAYERS

@@ -5,6 +5,10 @@
 // synchronises or reads the host after it returns, and every sum has one fixed order: calls can be captured in a CUDA
 // graph and repeat to the bit.
 //
+// In bf16, x and dx may have tails (stack_tails.cuh): a plane of `tail_bytes`, which one forward or one backward hands
+// from layer to layer in place; the layer with which it begins reads none, and the one with which it ends writes none.
+// Only the kernels of the same path understand it. Null, and always in float: no tails.
+//
 // The weights of all layers are packed once per call (`launch_pack_*`) into a buffer that only these kernels
 // understand: taps apart, transposed copies for the backward, biases in fp32.
 #pragma once
@@ -31,6 +35,7 @@ bool supports(const GluResidualStackSizes& sizes, StackPath path, int compute_ca
 // z_l, dx_{l+1} and the gradient of the skip sum, launch_gated_input_backward (dx_l).
 
 std::int64_t packed_bytes(const GatedResidualStackSizes& sizes, Element element);
+std::int64_t tail_bytes(const GatedResidualStackSizes& sizes, Element element);
 
 // The weights and biases of `inputs`, rounded to T (biases stay in fp32).
 template <class T>
@@ -40,7 +45,7 @@ void launch_pack(const GatedResidualStackSizes& sizes, const GatedResidualStackI
 // x [B][T][R], condition [B][F][2R] of this layer -> z [B][T][R] and, where not null, x_next [B][T][R].
 template <class T>
 void launch_gated_forward(const GatedResidualStackSizes& sizes, StackPath path, const void* packed, std::int64_t layer,
-                          const T* x, const float* condition, T* x_next, T* z, cudaStream_t stream);
+                          const T* x, const float* condition, T* x_next, void* tails, T* z, cudaStream_t stream);
 
 // The layers [first_layer, first_layer + layers) of z [layers][B][T][R] -> their part of the skip sum. With `running`
 // [B][T][S] (fp32; null where one call takes all layers) the sum continues over calls: read unless first_layer is 0,
@@ -63,13 +68,15 @@ void launch_gated_gate_backward(const GatedResidualStackSizes& sizes, StackPath 
 // not be dh or dx_next.
 template <class T>
 void launch_gated_input_backward(const GatedResidualStackSizes& sizes, StackPath path, const void* packed,
-                                 std::int64_t layer, const T* dh, const T* dx_next, T* dx, cudaStream_t stream);
+                                 std::int64_t layer, const T* dh, const T* dx_next, T* dx, void* tails,
+                                 cudaStream_t stream);
 
 // --- The GLU stack (and, where sizes.gated is false, the plain one) ---
 //
 // What forward leaves for backward: x_l of every layer. a_l and p_l are computed again.
 
 std::int64_t packed_bytes(const GluResidualStackSizes& sizes, Element element);
+std::int64_t tail_bytes(const GluResidualStackSizes& sizes, Element element);
 
 template <class T>
 void launch_pack(const GluResidualStackSizes& sizes, const GluResidualStackInputs& inputs, void* packed,
@@ -81,7 +88,7 @@ std::int64_t glu_forward_scratch_bytes(const GluResidualStackSizes& sizes, Eleme
 // x [B][T][C] -> x_next [B][T][C], which must not be x.
 template <class T>
 void launch_glu_forward(const GluResidualStackSizes& sizes, StackPath path, const void* packed, std::int64_t layer,
-                        const T* x, T* x_next, void* scratch, cudaStream_t stream);
+                        const T* x, T* x_next, void* tails, void* scratch, cudaStream_t stream);
 
 // dx_next [B][T][C] -> du [B][T][C] (the gradient before the ReLU), dp [B][T][2C] (gradient of p; null where not gated:
 // there it is dx_next) and a [B][T][C]: what the gradients of the weights need.
@@ -94,6 +101,7 @@ void launch_glu_pointwise_backward(const GluResidualStackSizes& sizes, StackPath
 // dx_next.
 template <class T>
 void launch_glu_input_backward(const GluResidualStackSizes& sizes, StackPath path, const void* packed,
-                               std::int64_t layer, const T* du, const T* dx_next, T* dx, cudaStream_t stream);
+                               std::int64_t layer, const T* du, const T* dx_next, T* dx, void* tails,
+                               cudaStream_t stream);
 
 }  // namespace musicstar::cuda

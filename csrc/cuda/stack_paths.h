@@ -13,6 +13,8 @@ struct GatedForwardCall {
   const float* condition = nullptr;
   T* x_next = nullptr;  // may be null
   T* z = nullptr;
+  const void* tails_before = nullptr;  // of x (stack_tails.cuh), as this path keeps them; null: none
+  void* tails_after = nullptr;         // of x_next; null: not wanted; perhaps the same plane
 };
 
 template <class T>
@@ -45,6 +47,8 @@ struct InputBackwardCall {
   const T* crossed = nullptr;   // [K][channels][width]
   const T* dx_next = nullptr;   // may be null: zero
   T* dx = nullptr;
+  const void* tails_before = nullptr;  // of dx_next (stack_tails.cuh), as this path keeps them; null: none
+  void* tails_after = nullptr;         // of dx; null: not wanted; perhaps the same plane
 };
 
 template <class T>
@@ -52,7 +56,9 @@ struct GluForwardCall {
   std::int64_t layer = 0;
   const T* x = nullptr;
   T* x_next = nullptr;
-  T* a = nullptr;  // scratch of the general path
+  T* a = nullptr;                      // scratch of the general path
+  const void* tails_before = nullptr;  // of x (stack_tails.cuh), as this path keeps them; null: none
+  void* tails_after = nullptr;         // of x_next; null: not wanted; perhaps the same plane
 };
 
 template <class T>

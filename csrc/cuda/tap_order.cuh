@@ -1,4 +1,6 @@
-// In which order a forward takes the taps of a layer: the unshifted one last, as its rows are what the layer adds to.
+// In which order a layer takes its taps: the unshifted one last, as its rows are what a forward adds to. A backward
+// that computes the sum again takes them in the same order, so that it finds the same bits: a ReLU may not change
+// sides.
 #pragma once
 
 #include <cuda_runtime.h>

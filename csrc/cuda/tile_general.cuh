@@ -11,6 +11,7 @@
 #pragma once
 
 #include "cuda/instructions.cuh"
+#include "cuda/stack_tails.cuh"
 
 namespace musicstar::cuda {
 
@@ -88,6 +89,31 @@ __device__ __forceinline__ void add_product(float (&sums)[Parts][4][4], GeneralS
       }
     }
   }
+}
+
+// The tails (stack_tails.cuh) of a stream that a kernel reads and of the one that it writes, value for value beside
+// them. Null: none; in fp32 always.
+struct GeneralTails {
+  const std::uint8_t* before = nullptr;
+  std::uint8_t* after = nullptr;
+
+  template <class T>
+  __device__ __forceinline__ float join(std::int64_t index, T value) const {
+    const float rounded = static_cast<float>(value);
+    return before == nullptr ? rounded : with_tail(rounded, std::uint32_t{before[index]} << 8);
+  }
+  template <class T>
+  __device__ __forceinline__ T split(std::int64_t index, float value) const {
+    const T rounded = static_cast<T>(value);
+    if (after != nullptr) {
+      after[index] = static_cast<std::uint8_t>(shifted_tail_of(value, static_cast<float>(rounded)) >> 8);
+    }
+    return rounded;
+  }
+};
+template <class Call>
+GeneralTails general_tails(const Call& call) {
+  return {static_cast<const std::uint8_t*>(call.tails_before), static_cast<std::uint8_t*>(call.tails_after)};
 }
 
 // The grid of a result with so many columns.

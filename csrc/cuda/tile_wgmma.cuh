@@ -137,9 +137,11 @@ class Tiles {
   __device__ Tiles(std::int64_t first, std::int64_t step, int time, std::int64_t batch)
       : first_(first), step_(step), sequence_tiles_((time + kRows - 1) / kRows), tiles_(batch * sequence_tiles_) {}
 
-  // The q-th: its sequence and first row; false beyond the last.
+  // The q-th: its number among the tiles of all blocks.
+  __device__ __forceinline__ std::int64_t number(unsigned q) const { return first_ + q * step_; }
+  // Its sequence and first row; false beyond the last.
   __device__ __forceinline__ bool operator()(unsigned q, int& batch, int& t0) const {
-    const std::int64_t tile = first_ + q * step_;
+    const std::int64_t tile = number(q);
     if (tile >= tiles_) return false;
     batch = static_cast<int>(tile / sequence_tiles_);
     t0 = static_cast<int>(tile % sequence_tiles_) * kRows;

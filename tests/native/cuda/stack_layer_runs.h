@@ -46,6 +46,7 @@ void with_multiprocessors(int count, Work work) {
 struct LayerRun {
   std::vector<float> result, dx;
   std::vector<float> dcondition;  // gated: [L][B][F][2R]
+  std::vector<float> a;           // GLU: [L][B][T][C], as the backward computed it again
 };
 
 // What T stores becomes what the reference sees: sequences and the weights of products, but no biases or conditions.
@@ -87,13 +88,15 @@ LayerRun run_layers(const RandomGatedStack& stack, StackPath path, bool backward
   const auto packed = poisoned<char>(cuda::packed_bytes(sizes, element_of<T>()));
   cuda::launch_pack<T>(sizes, inputs, packed.data(), nullptr);
 
+  const auto tails = poisoned<char>(cuda::tail_bytes(sizes, element_of<T>()));
   std::vector<cuda::DeviceBuffer<T>> x;
   x.push_back(on_device<T>(stack.x.single));
   const auto z = poisoned<T>(L * rows * R);
   for (std::int64_t l = 0; l < L; ++l) {
     if (l + 1 < L) x.push_back(poisoned<T>(rows * R));
     cuda::launch_gated_forward<T>(sizes, path, packed.data(), l, x[l].data(), condition.data() + l * frames,
-                                  l + 1 < L ? x[l + 1].data() : nullptr, z.data() + l * rows * R, nullptr);
+                                  l + 1 < L ? x[l + 1].data() : nullptr, tails.data(), z.data() + l * rows * R,
+                                  nullptr);
   }
   const auto result = poisoned<T>(rows * S);
   const auto running = poisoned<float>(rows * S);
@@ -117,7 +120,8 @@ LayerRun run_layers(const RandomGatedStack& stack, StackPath path, bool backward
     cuda::launch_gated_gate_backward<T>(sizes, path, packed.data(), l, x[l].data(), condition.data() + l * frames,
                                         dx_next, dsum.data(), dh.data(), dcondition.data() + l * frames, scratch.data(),
                                         nullptr);
-    cuda::launch_gated_input_backward<T>(sizes, path, packed.data(), l, dh.data(), dx_next, dx_here.data(), nullptr);
+    cuda::launch_gated_input_backward<T>(sizes, path, packed.data(), l, dh.data(), dx_next, dx_here.data(),
+                                         tails.data(), nullptr);
     cuda::check(cudaStreamSynchronize(nullptr), "running a layer backward");
     dx = std::move(dx_here);
   }
@@ -141,29 +145,55 @@ LayerRun run_layers(const RandomGluStack& stack, StackPath path, bool backward) 
   cuda::launch_pack<T>(sizes, inputs, packed.data(), nullptr);
 
   const auto scratch = poisoned<char>(cuda::glu_forward_scratch_bytes(sizes, element_of<T>(), path));
+  const auto tails = poisoned<char>(cuda::tail_bytes(sizes, element_of<T>()));
   std::vector<cuda::DeviceBuffer<T>> x;
   x.push_back(on_device<T>(stack.x.single));
   for (std::int64_t l = 0; l < L; ++l) {
     x.push_back(poisoned<T>(rows * C));
-    cuda::launch_glu_forward<T>(sizes, path, packed.data(), l, x[l].data(), x[l + 1].data(), scratch.data(), nullptr);
+    cuda::launch_glu_forward<T>(sizes, path, packed.data(), l, x[l].data(), x[l + 1].data(), tails.data(),
+                                scratch.data(), nullptr);
   }
   LayerRun run;
   run.result = from_device(x[L]);
   if (!backward) return run;
 
   auto dx = on_device<T>(stack.result_gradient.single);
+  std::vector<std::vector<float>> a_of(L);
   for (std::int64_t l = L - 1; l >= 0; --l) {
     const auto du = poisoned<T>(rows * C), a = poisoned<T>(rows * C);
     const auto dp = poisoned<T>(sizes.gated ? rows * 2 * C : 0);
     auto dx_here = poisoned<T>(rows * C);
     cuda::launch_glu_pointwise_backward<T>(sizes, path, packed.data(), l, x[l].data(), dx.data(), du.data(), dp.data(),
                                            a.data(), nullptr);
-    cuda::launch_glu_input_backward<T>(sizes, path, packed.data(), l, du.data(), dx.data(), dx_here.data(), nullptr);
+    cuda::launch_glu_input_backward<T>(sizes, path, packed.data(), l, du.data(), dx.data(), dx_here.data(),
+                                       tails.data(), nullptr);
     cuda::check(cudaStreamSynchronize(nullptr), "running a layer backward");
     dx = std::move(dx_here);
+    a_of[l] = from_device(a);
   }
+  for (const auto& a : a_of) run.a.insert(run.a.end(), a.begin(), a.end());
   run.dx = from_device(dx);
   return run;
+}
+
+// Weights as large as nn.Conv1d makes them: a third of the variance that the random stacks have, with which little
+// errors do not grow from layer to layer.
+inline void scale_to_default(RandomGatedStack& stack) {
+  for (Tensor* tensor : {&stack.dilated, &stack.residual, &stack.skip}) {
+    for (float& value : tensor->single) value *= 0.57735f;
+  }
+}
+inline void scale_to_default(RandomGluStack& stack) {
+  for (Tensor* tensor : {&stack.dilated, &stack.pointwise}) {
+    for (float& value : tensor->single) value *= 0.57735f;
+  }
+}
+
+// 1, 2, 4, .. of so many blocks.
+inline std::vector<std::int64_t> doubling_dilations(std::int64_t blocks, std::int64_t layers) {
+  std::vector<std::int64_t> dilations;
+  for (std::int64_t l = 0; l < blocks * layers; ++l) dilations.push_back(std::int64_t{1} << l % layers);
+  return dilations;
 }
 
 // |found - expected| / |expected|, Euclidean; not a number if anything found is.
