@@ -6,7 +6,8 @@ Our operations against plain PyTorch, interleaved in one run. On the CPU: ours i
 torch.compile in fp32 and, where the processor multiplies bf16, eager under autocast. On a GPU, all under bf16 autocast:
 eager, torch.compile (max-autotune) and channels-last convolutions (cuDNN). Results and gradients are compared with
 plain PyTorch in fp32 before anything is timed (on a GPU torch.compile's are not). Samples a second are of
-teacher-forced audio; the ratio is to eager PyTorch, on the CPU in fp32, on a GPU in bf16; bounds: training_work.py.
+teacher-forced audio; the ratio is to eager PyTorch, on the CPU in fp32, on a GPU in bf16; bounds: training_work.py,
+from one product a tap, of which the CPU's stacks spare some (csrc/cpu/stack_pairs.h).
 Sizes, with crops of so many samples on the CPU and on a GPU:
 
     small   32 channels, encoder 1x12 and decoder 2x10 layers (as the shipped models)    1 x 8000     16 x 16000

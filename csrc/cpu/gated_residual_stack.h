@@ -5,8 +5,7 @@
 // third more products.
 #pragma once
 
-#include <vector>
-
+#include "cpu/stack_dilated.h"
 #include "cpu/stack_memory.h"
 #include "cpu/stack_work.h"
 #include "musicstar/stacks.h"
@@ -24,9 +23,7 @@ struct Plan {
   const StackKernels& kernels;
   std::int64_t rows;  // B T
   std::int64_t r, s;  // R and S, padded
-  Spans spans;
-  std::vector<std::int64_t> delays;  // [L][K], as offsets into the past: not positive
-  std::vector<std::int64_t> leads;   // [L][K], their opposites: where the data gradient reads
+  Spans in_order;     // of rows one by one: as many as any layer's at least
 
   Plan(const Sizes& of, Isa isa)
       : sizes(of),
@@ -34,23 +31,14 @@ struct Plan {
         rows(of.batch * of.time),
         r(padded(of.residual, kernels.width)),
         s(padded(of.skip, kernels.width)),
-        spans{of.batch, of.time} {
-    for (std::int64_t l = 0; l < of.layers; ++l) {
-      for (std::int64_t k = 0; k < of.kernel_size; ++k) {
-        delays.push_back(-of.delay(l, k));
-        leads.push_back(of.delay(l, k));
-      }
-    }
-  }
+        in_order{of.batch, {of.time, 1, false}} {}
 
-  Taps past(std::int64_t layer) const {
-    return {delays.data() + layer * sizes.kernel_size, sizes.kernel_size, sizes.time};
+  Dilated dilated(std::int64_t layer) const {
+    return {{-sizes.delay(layer, 0), sizes.dilations[layer], sizes.kernel_size, sizes.time}, sizes.residual};
   }
-  Taps future(std::int64_t layer) const {
-    return {leads.data() + layer * sizes.kernel_size, sizes.kernel_size, sizes.time};
-  }
-  // Pieces that spans and frames together cut a sequence into, at most.
-  std::int64_t pieces() const { return spans.in_sequence() + sizes.frames; }
+  Spans spans(std::int64_t layer) const { return {sizes.batch, dilated(layer).groups}; }
+  // Pieces that spans and frames together cut the first, or the second, rows of a sequence's groups into, at most.
+  std::int64_t pieces() const { return in_order.in_sequence() + sizes.frames; }
   // Where the two halves of 2 R channels stand among padded ones; -1: padding.
   std::int64_t half_channel(std::int64_t padded_channel) const {
     const std::int64_t half = padded_channel / r, c = padded_channel % r;
@@ -60,7 +48,7 @@ struct Plan {
 
 struct Saved {
   float* x;      // [L][rows][r]: the input of every layer
-  float* gates;  // [L][rows][2 r]: sigmoid and tanh
+  float* gates;  // [L][rows][2 r]: sigmoid and tanh, in the order of the layer's spans
 
   Saved(const Plan& plan, Carver& carver)
       : x(carver.floats(plan.sizes.layers * plan.rows * plan.r)),

@@ -10,17 +10,21 @@ namespace gated {
 namespace {
 
 struct ForwardScratch {
+  std::int64_t product_floats;                                // of a product of the dilated convolution
   std::int64_t dilated_floats, residual_floats, skip_floats;  // of a layer's packed weights
   float *dilated, *residual, *skip;                           // [L] of them
   float* residual_bias;                                       // [L][r]
   float* condition;                                           // [L][B][F][2 r]
-  float* z;                                                   // [threads][kSpanRows][r]
+  float* z;                                                   // [threads][kMostSpanRows][r]
   float* sum;                                                 // [rows][s]
   float* x[2];                                                // [rows][r], where nothing is saved
+  std::int64_t panel_floats;
+  float* panels;  // [threads] of Dilated::multiply
 
   ForwardScratch(const Plan& plan, int threads, bool saves, Carver& carver) {
     const Sizes& sizes = plan.sizes;
-    dilated_floats = sizes.kernel_size * packed_stack_floats(plan.r, true, sizes.residual);
+    product_floats = packed_stack_floats(plan.r, true, sizes.residual);
+    dilated_floats = Dilated::most_products(sizes.kernel_size) * product_floats;
     residual_floats = packed_stack_floats(plan.r, false, sizes.residual);
     skip_floats = packed_stack_floats(plan.s, false, sizes.residual);
     dilated = carver.floats(sizes.layers * dilated_floats);
@@ -28,20 +32,25 @@ struct ForwardScratch {
     skip = carver.floats(sizes.layers * skip_floats);
     residual_bias = carver.floats(sizes.layers * plan.r);
     condition = carver.floats(sizes.layers * sizes.batch * sizes.frames * 2 * plan.r);
-    z = carver.floats(threads * kSpanRows * plan.r);
+    z = carver.floats(threads * kMostSpanRows * plan.r);
     sum = carver.floats(plan.rows * plan.s);
     for (float*& each : x) each = saves ? nullptr : carver.floats(plan.rows * plan.r);
+    panel_floats = Dilated::multiply_floats(sizes.kernel_size, sizes.residual);
+    panels = carver.floats(threads * panel_floats);
   }
 
   void pack(const Plan& plan, const Inputs& inputs, std::int64_t l) const {
     const Sizes& sizes = plan.sizes;
     const std::int64_t R = sizes.residual, S = sizes.skip, K = sizes.kernel_size, width = plan.kernels.width;
     const float* from = inputs.dilated + l * 2 * R * R * K;
-    for (std::int64_t k = 0; k < K; ++k) {
-      pack_stack_matrix(width, plan.r, true, R, dilated + l * dilated_floats + k * dilated_floats / K,
+    const Dilated convolution = plan.dilated(l);
+    for (std::int64_t product = 0; product < convolution.products(); ++product) {
+      pack_stack_matrix(width, plan.r, true, R, dilated + l * dilated_floats + product * product_floats,
                         [&](std::int64_t o, std::int64_t i) {
                           const std::int64_t row = plan.half_channel(o);
-                          return row < 0 ? 0.0f : from[(row * R + i) * K + k];
+                          if (row < 0) return 0.0f;
+                          return convolution.weight(product,
+                                                    [&](std::int64_t k) { return from[(row * R + i) * K + k]; });
                         });
     }
     const float* to_residual = inputs.residual + l * R * R;
@@ -65,52 +74,46 @@ struct LayerForward {
   const Plan& plan;
   const ForwardScratch& scratch;
   std::int64_t layer;
+  Dilated dilated;
   const float* x;
   float* next;   // null behind the last layer
   float* gates;  // null: not saved
 
-  void span(Member& member, std::int64_t b, std::int64_t begin, std::int64_t end) const {
+  void span(Member& member) const {
     const Sizes& sizes = plan.sizes;
-    const std::int64_t r = plan.r, first_row = b * sizes.time;
-    float* z = scratch.z + member.index * kSpanRows * r;
-    for (std::int64_t t = begin; t < end;) {
-      const std::int64_t frame = t / sizes.pool, frame_end = std::min((frame + 1) * sizes.pool, end);
-      const float* condition = scratch.condition + ((layer * sizes.batch + b) * sizes.frames + frame) * 2 * r;
-      plan.past(layer).for_each_piece(
-          t, frame_end, x + first_row * r, r, sizes.residual, scratch.dilated + layer * scratch.dilated_floats,
-          scratch.dilated_floats / sizes.kernel_size, member.terms.data(),
-          [&](std::int64_t from, std::int64_t to, const StackTerm* terms, std::int64_t count) {
-            StackRows call;
-            call.terms = terms;
-            call.term_count = count;
-            call.rows = to - from;
-            call.outputs = r;
-            call.bias = condition;
-            call.y = z + (from - begin) * r;
-            call.y_stride = r;
-            call.saved = gates == nullptr ? nullptr : gates + (first_row + from) * 2 * r;
-            call.saved_stride = 2 * r;
-            plan.kernels.rows_gated(call);
-          });
-      t = frame_end;
-    }
-    StackTerm term{z, r, sizes.residual, scratch.skip + layer * scratch.skip_floats};
+    const StackKernels& kernels = plan.kernels;
+    SpanRows& rows = member.rows;
+    const std::int64_t r = plan.r;
+    rows.list_frames(sizes.pool, sizes.frames);
+    float* z = scratch.z + member.index * kMostSpanRows * r;
     StackRows call;
+    call.outputs = r;
+    call.bias = scratch.condition + layer * sizes.batch * sizes.frames * 2 * r;
+    call.y = z;
+    call.y_stride = r;
+    call.saved = gates == nullptr ? nullptr : gates + rows.first * 2 * r;
+    call.saved_stride = 2 * r;
+    dilated.multiply(member, x, r, sizes.residual, scratch.dilated + layer * scratch.dilated_floats,
+                     scratch.product_floats, kernels.rows_gated, kernels.pairs_gated, call, kernels,
+                     scratch.panels + member.index * scratch.panel_floats);
+    StackTerm term{z, r, sizes.residual, scratch.skip + layer * scratch.skip_floats};
+    call = {};
     call.terms = &term;
     call.term_count = 1;
-    call.rows = end - begin;
+    call.rows = rows.count();
+    call.places = rows.places;
     call.outputs = plan.s;
-    call.base = call.y = scratch.sum + (first_row + begin) * plan.s;
+    call.base = call.y = scratch.sum;
     call.base_stride = call.y_stride = plan.s;
-    plan.kernels.rows_add(call);
+    kernels.rows_add(call);
     if (next == nullptr) return;
     term.weight = scratch.residual + layer * scratch.residual_floats;
     call.outputs = r;
     call.bias = scratch.residual_bias + layer * r;
-    call.base = x + (first_row + begin) * r;
-    call.y = next + (first_row + begin) * r;
+    call.base = x;
+    call.y = next;
     call.base_stride = call.y_stride = r;
-    plan.kernels.rows_add(call);
+    kernels.rows_add(call);
   }
 };
 
@@ -148,32 +151,26 @@ void gated_residual_stack_forward(const GatedResidualStackSizes& sizes, const Ga
   const ForwardScratch scratch(plan, threads, saves, scratch_carver);
   const auto x_of = [&](std::int64_t l) { return saves ? saved.x + l * plan.rows * plan.r : scratch.x[l % 2]; };
 
-  run_members(threads, plan.spans.count(), sizes.kernel_size, [&](Member& member) {
-    const Range spans = member.share(plan.spans.count());
-    const Range layers = member.share(sizes.layers);
+  run_members(threads, plan.in_order.count(), Dilated::most_products(sizes.kernel_size), [&](Member& member) {
+    const Range layers = member.share(sizes.layers), rows = member.share(plan.rows);
+    const std::int64_t R = sizes.residual, S = sizes.skip;
     for (std::int64_t l = layers.begin; l < layers.end; ++l) scratch.pack(plan, inputs, l);
-    plan.spans.for_each(spans, [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-      const std::int64_t row = b * sizes.time + begin, rows = end - begin;
-      copy_rows(inputs.x + row * sizes.residual, sizes.residual, x_of(0) + row * plan.r, plan.r, rows, sizes.residual,
-                plan.r);
-      std::fill_n(scratch.sum + row * plan.s, rows * plan.s, 0.0f);
-    });
+    copy_rows(inputs.x + rows.begin * R, R, x_of(0) + rows.begin * plan.r, plan.r, rows.end - rows.begin, R, plan.r);
+    std::fill_n(scratch.sum + rows.begin * plan.s, (rows.end - rows.begin) * plan.s, 0.0f);
     for (std::int64_t l = 0; l < sizes.layers; ++l) {
       member.meeting.wait();
       const LayerForward layer{plan,
                                scratch,
                                l,
+                               plan.dilated(l),
                                x_of(l),
                                l + 1 < sizes.layers ? x_of(l + 1) : nullptr,
                                saves ? saved.gates + l * plan.rows * 2 * plan.r : nullptr};
-      plan.spans.for_each(
-          spans, [&](std::int64_t b, std::int64_t begin, std::int64_t end) { layer.span(member, b, begin, end); });
+      const Spans spans = plan.spans(l);
+      spans.for_each(member.share(spans.count()), member.rows, [&](const SpanRows&) { layer.span(member); });
     }
-    plan.spans.for_each(spans, [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-      const std::int64_t row = b * sizes.time + begin;
-      copy_rows(scratch.sum + row * plan.s, plan.s, result + row * sizes.skip, sizes.skip, end - begin, sizes.skip,
-                sizes.skip);
-    });
+    member.meeting.wait();
+    copy_rows(scratch.sum + rows.begin * plan.s, plan.s, result + rows.begin * S, S, rows.end - rows.begin, S, S);
   });
 }
 

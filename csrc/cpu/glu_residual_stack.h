@@ -5,8 +5,7 @@
 // where gated, the two factors of the GLU: 4 C floats a sample, or 2 C.
 #pragma once
 
-#include <vector>
-
+#include "cpu/stack_dilated.h"
 #include "cpu/stack_memory.h"
 #include "cpu/stack_work.h"
 #include "musicstar/stacks.h"
@@ -24,9 +23,7 @@ struct Plan {
   std::int64_t rows;  // B T
   std::int64_t c;     // C, padded
   std::int64_t p;     // outputs of the 1x1, padded: 2 c or c
-  Spans spans;
-  std::vector<std::int64_t> offsets;   // [L][K]
-  std::vector<std::int64_t> opposite;  // [L][K]: where the data gradient reads
+  Spans in_order;     // of rows one by one: as many as any layer's at least
 
   Plan(const Sizes& of, Isa isa)
       : sizes(of),
@@ -34,21 +31,13 @@ struct Plan {
         rows(of.batch * of.time),
         c(padded(of.channels, kernels.width)),
         p(of.gated ? 2 * c : c),
-        spans{of.batch, of.time} {
-    for (std::int64_t l = 0; l < of.layers; ++l) {
-      for (std::int64_t k = 0; k < of.kernel_size; ++k) {
-        offsets.push_back(of.offset(l, k));
-        opposite.push_back(-of.offset(l, k));
-      }
-    }
-  }
+        in_order{of.batch, {of.time, 1, false}} {}
 
-  Taps taps(std::int64_t layer) const {
-    return {offsets.data() + layer * sizes.kernel_size, sizes.kernel_size, sizes.time};
+  Dilated dilated(std::int64_t layer) const {
+    const std::int64_t dilation = sizes.dilations[layer];
+    return {{-(sizes.kernel_size / 2) * dilation, dilation, sizes.kernel_size, sizes.time}, sizes.channels};
   }
-  Taps opposite_taps(std::int64_t layer) const {
-    return {opposite.data() + layer * sizes.kernel_size, sizes.kernel_size, sizes.time};
-  }
+  Spans spans(std::int64_t layer) const { return {sizes.batch, dilated(layer).groups}; }
   // Where an output of the 1x1 stands among padded ones; -1: padding.
   std::int64_t pointwise_channel(std::int64_t padded_channel) const {
     const std::int64_t half = padded_channel / c, channel = padded_channel % c;
@@ -58,8 +47,8 @@ struct Plan {
 
 struct Saved {
   float* x;            // [L][rows][c]
-  float* activations;  // [L][rows][c]: after the ReLU
-  float* factors;      // [L][rows][2 c]: value and sigmoid(gate), where gated
+  float* activations;  // [L][rows][c]: after the ReLU; in the order of the layer's spans
+  float* factors;      // [L][rows][2 c]: value and sigmoid(gate), where gated; in the order of the layer's spans
 
   Saved(const Plan& plan, Carver& carver)
       : x(carver.floats(plan.sizes.layers * plan.rows * plan.c)),

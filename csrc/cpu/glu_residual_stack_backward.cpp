@@ -2,9 +2,10 @@
 //
 //   dp = dx_{l+1} through the GLU and da = pointwise^T dp where a > 0, span by span, and while they are in the cache
 //   the sums of dp with a, and of da with x_l, over time, for each block of spans            blocks shared out
+//   dx_l = dx_{l+1} + sum_k dilated_k^T da[t - offset_k], for each span as soon as what it reads is there
 //   ---
 //   the blocks' sums added up                                                                outputs shared out
-//   dx_l = dx_{l+1} + sum_k dilated_k^T da[t - offset_k]                                     spans shared out
+//   dx_l of the spans that read what others have computed
 //   ---
 #include <algorithm>
 
@@ -18,39 +19,44 @@ namespace {
 
 // The sums of a layer's weight gradients, padded, one after the other.
 struct Sums {
-  std::int64_t dilated, pointwise, dilated_bias, pointwise_bias;  // where each begins: [K][c][c], [p][c], [c], [p]
+  std::int64_t dilated, pointwise, dilated_bias, pointwise_bias;  // where each begins: [products][c][c], [p][c], [c],
+                                                                  // [p]
   std::int64_t floats;
 
   explicit Sums(const Plan& plan)
       : dilated(0),
-        pointwise(plan.sizes.kernel_size * plan.c * plan.c),
+        pointwise(Dilated::most_products(plan.sizes.kernel_size) * plan.c * plan.c),
         dilated_bias(pointwise + plan.p * plan.c),
         pointwise_bias(dilated_bias + plan.c),
         floats(padded(pointwise_bias + plan.p, kLineFloats)) {}
 };
 
 struct BackwardScratch {
-  std::int64_t tap_floats, dilated_floats, pointwise_floats;
+  std::int64_t product_floats, dilated_floats, pointwise_floats;
   std::int64_t c_stride, p_stride;
   float *dilated, *pointwise;  // [L], transposed and packed
   float* dx[2];                // [rows][c]
-  float* dp;                   // [threads][kSpanRows][2 c], where gated: else it is dx
+  float* dp;                   // [threads][kMostSpanRows][p]
   float* da;                   // [rows][c]
   float* sums;                 // [blocks] of Sums
+  std::int64_t panel_floats;
+  float* panels;  // [threads] of Dilated::multiply and add_gradients
 
   BackwardScratch(const Plan& plan, int threads, Carver& carver) {
     const Sizes& sizes = plan.sizes;
     c_stride = scattered(plan.c);
     p_stride = scattered(plan.p);
-    tap_floats = packed_stack_floats(plan.c, false, sizes.channels);
-    dilated_floats = sizes.kernel_size * tap_floats;
+    product_floats = packed_stack_floats(plan.c, false, sizes.channels);
+    dilated_floats = Dilated::most_products(sizes.kernel_size) * product_floats;
     pointwise_floats = packed_stack_floats(plan.c, false, plan.p);
     dilated = carver.floats(sizes.layers * dilated_floats);
     pointwise = carver.floats(sizes.layers * pointwise_floats);
     for (float*& each : dx) each = carver.floats(plan.rows * c_stride);
-    dp = sizes.gated ? carver.floats(threads * kSpanRows * p_stride) : nullptr;
+    dp = carver.floats(threads * kMostSpanRows * p_stride);
     da = carver.floats(plan.rows * c_stride);
-    sums = carver.floats(plan.spans.blocks() * Sums(plan).floats);
+    sums = carver.floats(plan.in_order.blocks() * Sums(plan).floats);
+    panel_floats = Dilated::gradient_floats(sizes.kernel_size, plan.c, plan.c);
+    panels = carver.floats(threads * panel_floats);
   }
 
   void pack(const Plan& plan, const Inputs& inputs, std::int64_t l) const {
@@ -58,9 +64,14 @@ struct BackwardScratch {
     const std::int64_t C = sizes.channels, K = sizes.kernel_size, P = sizes.pointwise_channels();
     const std::int64_t width = plan.kernels.width;
     const float* from = inputs.dilated + l * C * C * K;
-    for (std::int64_t k = 0; k < K; ++k) {
-      pack_stack_matrix(width, plan.c, false, C, dilated + l * dilated_floats + k * tap_floats,
-                        [&](std::int64_t o, std::int64_t i) { return o < C ? from[(i * C + o) * K + k] : 0.0f; });
+    const Dilated convolution = plan.dilated(l).opposite();
+    for (std::int64_t product = 0; product < convolution.products(); ++product) {
+      pack_stack_matrix(width, plan.c, false, C, dilated + l * dilated_floats + product * product_floats,
+                        [&](std::int64_t o, std::int64_t i) {
+                          if (o >= C) return 0.0f;
+                          return convolution.weight(product,
+                                                    [&](std::int64_t k) { return from[(i * C + o) * K + K - 1 - k]; });
+                        });
     }
     const float* of_pointwise = inputs.pointwise + l * P * C;
     pack_stack_matrix(width, plan.c, false, plan.p, pointwise + l * pointwise_floats,
@@ -80,71 +91,84 @@ class WeightSums {
   void clear(std::int64_t block) const { std::fill_n(scratch_.sums + block * at_.floats, at_.floats, 0.0f); }
 
   // Adds a span's share to its block's sums; dp are the span's rows.
-  void add(std::int64_t block, std::int64_t l, const float* dp, std::int64_t b, std::int64_t begin,
-           std::int64_t end) const {
+  void add(const Member& member, std::int64_t block, std::int64_t l, const Dilated& dilated, const float* dp) const {
     float* sums = scratch_.sums + block * at_.floats;
-    const std::int64_t row = b * sizes_.time + begin, rows = end - begin;
+    const SpanRows& rows = member.rows;
     if (gradients_.pointwise_bias != nullptr) {
-      plan_.kernels.column_sums(dp, scratch_.p_stride, rows, plan_.p, sums + at_.pointwise_bias);
+      plan_.kernels.column_sums(dp, scratch_.p_stride, rows.count(), plan_.p, sums + at_.pointwise_bias);
     }
     if (gradients_.pointwise != nullptr) {
-      add_products(dp, scratch_.p_stride, saved_.activations + (l * plan_.rows + row) * plan_.c, rows, plan_.p,
+      const float* activations = saved_.activations + (l * plan_.rows + rows.first) * plan_.c;
+      add_products(dp, activations, rows.counts[0], sums + at_.pointwise);
+      add_products(dp + rows.counts[0] * scratch_.p_stride, activations + rows.counts[0] * plan_.c, rows.counts[1],
                    sums + at_.pointwise);
     }
-    const float* da = scratch_.da + row * scratch_.c_stride;
     if (gradients_.dilated_bias != nullptr) {
-      plan_.kernels.column_sums(da, scratch_.c_stride, rows, plan_.c, sums + at_.dilated_bias);
+      add_places(scratch_.da, scratch_.c_stride, rows, 0, rows.count(), plan_.c, plan_.kernels,
+                 sums + at_.dilated_bias);
     }
     if (gradients_.dilated == nullptr) return;
-    const Taps taps = plan_.taps(l);
-    for (std::int64_t k = 0; k < taps.count; ++k) {
-      const Range inside = taps.inside(k, begin, end);
-      if (inside.begin >= inside.end) continue;
-      const std::int64_t first = b * sizes_.time + inside.begin;
-      add_products(scratch_.da + first * scratch_.c_stride, scratch_.c_stride,
-                   saved_.x + (l * plan_.rows + first + taps.offsets[k]) * plan_.c, inside.end - inside.begin, plan_.c,
-                   sums + at_.dilated + k * plan_.c * plan_.c);
-    }
+    dilated.add_gradients(rows, scratch_.da, scratch_.c_stride, plan_.c, saved_.x + l * plan_.rows * plan_.c, plan_.c,
+                          plan_.c, plan_.kernels, scratch_.panels + member.index * scratch_.panel_floats,
+                          sums + at_.dilated);
   }
 
   // Adds up the blocks' sums and writes the gradients of layer l: one member's share of them.
   void write(std::int64_t l, const Member& member) const {
-    const std::int64_t rows = sizes_.kernel_size * plan_.c + plan_.p + 1 + plan_.p / plan_.c;  // of c floats
-    const Range mine = member.share(rows);
-    float* total = scratch_.sums + mine.begin * plan_.c;
-    for (std::int64_t block = 1; block < plan_.spans.blocks(); ++block) {
-      plan_.kernels.add(total + block * at_.floats, (mine.end - mine.begin) * plan_.c, total);
+    const Dilated dilated = plan_.dilated(l);
+    const std::int64_t blocks = plan_.spans(l).blocks(), products = dilated.products(), c = plan_.c;
+    const Range outputs = member.share(c);
+    for (std::int64_t product = 0; product < products; ++product) {
+      add_up(blocks, at_.dilated + (product * c + outputs.begin) * c, (outputs.end - outputs.begin) * c);
     }
+    if (gradients_.dilated != nullptr) {
+      for (std::int64_t o = outputs.begin; o < std::min(outputs.end, sizes_.channels); ++o)
+        write_dilated(l, dilated, o);
+    }
+    const std::int64_t others = plan_.p + 1 + plan_.p / c;  // rows of c floats
+    const Range mine = member.share(others);
+    add_up(blocks, at_.pointwise + mine.begin * c, (mine.end - mine.begin) * c);
     for (std::int64_t row = mine.begin; row < mine.end; ++row) write_row(l, row);
   }
 
  private:
-  void add_products(const float* left, std::int64_t left_stride, const float* right, std::int64_t rows,
-                    std::int64_t outputs, float* sums) const {
+  void add_products(const float* dp, const float* activations, std::int64_t rows, float* sums) const {
+    if (rows == 0) return;
     StackGradient call;
-    call.left = left;
-    call.left_stride = left_stride;
-    call.right = right;
+    call.left = dp;
+    call.left_stride = scratch_.p_stride;
+    call.right = activations;
     call.right_stride = plan_.c;
     call.rows = rows;
-    call.outputs = outputs;
+    call.outputs = plan_.p;
     call.inputs = plan_.c;
     call.sums = sums;
     plan_.kernels.gradient(call);
   }
 
-  // One row of c sums, of whatever weight it is.
-  void write_row(std::int64_t l, std::int64_t row) const {
-    const std::int64_t C = sizes_.channels, K = sizes_.kernel_size, P = sizes_.pointwise_channels();
-    const float* sums = scratch_.sums + row * plan_.c;
-    if (row < K * plan_.c) {
-      const std::int64_t k = row / plan_.c, output = row % plan_.c;
-      if (gradients_.dilated == nullptr || output >= C) return;
-      float* to = gradients_.dilated + (l * C + output) * C * K + k;
-      for (std::int64_t i = 0; i < C; ++i) to[i * K] = sums[i];
-      return;
+  // Into the first block's sums, from `at` on.
+  void add_up(std::int64_t blocks, std::int64_t at, std::int64_t floats) const {
+    float* total = scratch_.sums + at;
+    for (std::int64_t block = 1; block < blocks; ++block) {
+      plan_.kernels.add(total + block * at_.floats, floats, total);
     }
-    row -= K * plan_.c;
+  }
+
+  void write_dilated(std::int64_t l, const Dilated& dilated, std::int64_t output) const {
+    const std::int64_t C = sizes_.channels, K = sizes_.kernel_size, c = plan_.c;
+    const float* sums = scratch_.sums + at_.dilated + output * c;
+    float* to = gradients_.dilated + (l * C + output) * C * K;
+    for (std::int64_t i = 0; i < C; ++i) {
+      for (std::int64_t k = 0; k < K; ++k) {
+        to[i * K + k] = dilated.gradient(k, [&](std::int64_t product) { return sums[product * c * c + i]; });
+      }
+    }
+  }
+
+  // One row of c sums, of whatever other weight it is.
+  void write_row(std::int64_t l, std::int64_t row) const {
+    const std::int64_t C = sizes_.channels, P = sizes_.pointwise_channels();
+    const float* sums = scratch_.sums + at_.pointwise + row * plan_.c;
     if (row < plan_.p) {
       const std::int64_t output = plan_.pointwise_channel(row);
       if (gradients_.pointwise != nullptr && output >= 0) {
@@ -174,31 +198,34 @@ struct LayerBackward {
   const Saved& saved;
   const BackwardScratch& scratch;
   std::int64_t layer;
+  Dilated opposite;
   const float* dx;  // of the layer's output
   float* to;        // of its input
 
   // Leaves da in the scratch; returns the span's rows of dp.
-  const float* activations(const Member& member, std::int64_t b, std::int64_t begin, std::int64_t end) const {
-    const std::int64_t row = b * plan.sizes.time + begin, saved_row = layer * plan.rows + row;
+  const float* activations(const Member& member) const {
+    const SpanRows& rows = member.rows;
+    const std::int64_t saved_row = layer * plan.rows + rows.first;
+    float* dp = scratch.dp + member.index * kMostSpanRows * scratch.p_stride;
     StackRows call;
-    call.rows = end - begin;
+    call.rows = rows.count();
     call.outputs = plan.c;
-    const float* dp = dx + row * scratch.c_stride;
+    call.places = rows.places;
     if (plan.sizes.gated) {
-      float* through_gate = scratch.dp + member.index * kSpanRows * scratch.p_stride;
-      call.base = dp;
+      call.base = dx;
       call.base_stride = scratch.c_stride;
-      call.y = through_gate;
+      call.y = dp;
       call.y_stride = scratch.p_stride;
       call.read = saved.factors + saved_row * plan.p;
       call.saved_stride = plan.p;
       plan.kernels.glu_gradient(call);
-      dp = through_gate;
+    } else {
+      copy_places(dx, scratch.c_stride, rows, plan.c, dp, scratch.p_stride);
     }
     const StackTerm term{dp, scratch.p_stride, plan.p, scratch.pointwise + layer * scratch.pointwise_floats};
     call.terms = &term;
     call.term_count = 1;
-    call.y = scratch.da + row * scratch.c_stride;
+    call.y = scratch.da;
     call.y_stride = scratch.c_stride;
     call.read = saved.activations + saved_row * plan.c;
     call.saved_stride = plan.c;
@@ -206,22 +233,15 @@ struct LayerBackward {
     return dp;
   }
 
-  void inputs(Member& member, std::int64_t b, std::int64_t begin, std::int64_t end) const {
-    const std::int64_t first_row = b * plan.sizes.time;
-    plan.opposite_taps(layer).for_each_piece(
-        begin, end, scratch.da + first_row * scratch.c_stride, scratch.c_stride, plan.sizes.channels,
-        scratch.dilated + layer * scratch.dilated_floats, scratch.tap_floats, member.terms.data(),
-        [&](std::int64_t from, std::int64_t until, const StackTerm* terms, std::int64_t count) {
-          StackRows call;
-          call.terms = terms;
-          call.term_count = count;
-          call.rows = until - from;
-          call.outputs = plan.c;
-          call.base = dx + (first_row + from) * scratch.c_stride;
-          call.y = to + (first_row + from) * scratch.c_stride;
-          call.base_stride = call.y_stride = scratch.c_stride;
-          plan.kernels.rows_add(call);
-        });
+  void inputs(Member& member) const {
+    StackRows call;
+    call.outputs = plan.c;
+    call.base = dx;
+    call.y = to;
+    call.base_stride = call.y_stride = scratch.c_stride;
+    opposite.multiply(member, scratch.da, scratch.c_stride, plan.sizes.channels,
+                      scratch.dilated + layer * scratch.dilated_floats, scratch.product_floats, plan.kernels.rows_add,
+                      plan.kernels.pairs_add, call, plan.kernels, scratch.panels + member.index * scratch.panel_floats);
   }
 };
 
@@ -257,29 +277,31 @@ void glu_residual_stack_backward(const GluResidualStackSizes& sizes, const GluRe
   const BackwardScratch scratch(plan, threads, scratch_carver);
   const WeightSums sums(plan, saved, scratch, gradients);
 
-  run_members(threads, plan.spans.blocks(), K, [&](Member& member) {
-    const Range layers = member.share(L), blocks = member.share(plan.spans.blocks());
-    const Range own{plan.spans.block(blocks.begin).begin, plan.spans.block(blocks.end - 1).end};
+  run_members(threads, plan.in_order.blocks(), Dilated::most_products(K), [&](Member& member) {
+    const Range layers = member.share(L), rows = member.share(plan.rows);
     for (std::int64_t l = layers.begin; l < layers.end; ++l) scratch.pack(plan, inputs, l);
-    plan.spans.for_each(own, [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-      const std::int64_t row = b * sizes.time + begin;
-      copy_rows(result_gradient + row * C, C, scratch.dx[L % 2] + row * scratch.c_stride, scratch.c_stride, end - begin,
-                C, plan.c);
-    });
+    copy_rows(result_gradient + rows.begin * C, C, scratch.dx[L % 2] + rows.begin * scratch.c_stride, scratch.c_stride,
+              rows.end - rows.begin, C, plan.c);
     for (std::int64_t l = L - 1; l >= 0; --l) {
       member.meeting.wait();
-      const LayerBackward layer{plan, saved, scratch, l, scratch.dx[(l + 1) % 2], scratch.dx[l % 2]};
-      const auto of_inputs = [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-        if (l > 0 || gradients.x != nullptr) layer.inputs(member, b, begin, end);
+      const Dilated dilated = plan.dilated(l);
+      const Spans spans = plan.spans(l);
+      const Range blocks = member.share(spans.blocks());
+      const LayerBackward layer{
+          plan, saved, scratch, l, dilated.opposite(), scratch.dx[(l + 1) % 2], scratch.dx[l % 2]};
+      const auto of_inputs = [&](const Span& span) {
+        if (l == 0 && gradients.x == nullptr) return;
+        spans.list(span, member.rows);
+        layer.inputs(member);
       };
-      SecondPass second(plan.spans, plan.opposite_taps(l), own);
+      SecondPass second = layer.opposite.second_pass(spans, spans.of_blocks(blocks));
       for (std::int64_t block = blocks.end; block-- > blocks.begin;) {
         sums.clear(block);
-        const Range in_block = plan.spans.block(block);
+        const Range in_block = spans.block(block);
         for (std::int64_t index = in_block.end; index-- > in_block.begin;) {
-          const Spans::Span span = plan.spans.at(index);
-          const float* dp = layer.activations(member, span.sequence, span.begin, span.end);
-          sums.add(block, l, dp, span.sequence, span.begin, span.end);
+          spans.list(spans.at(index), member.rows);
+          const float* dp = layer.activations(member);
+          sums.add(member, block, l, dilated, dp);
           second.after(index, of_inputs);
         }
       }
@@ -288,10 +310,9 @@ void glu_residual_stack_backward(const GluResidualStackSizes& sizes, const GluRe
       second.rest(of_inputs);
     }
     if (gradients.x == nullptr) return;
-    plan.spans.for_each(own, [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-      const std::int64_t row = b * sizes.time + begin;
-      copy_rows(scratch.dx[0] + row * scratch.c_stride, scratch.c_stride, gradients.x + row * C, C, end - begin, C, C);
-    });
+    member.meeting.wait();
+    copy_rows(scratch.dx[0] + rows.begin * scratch.c_stride, scratch.c_stride, gradients.x + rows.begin * C, C,
+              rows.end - rows.begin, C, C);
   });
 }
 

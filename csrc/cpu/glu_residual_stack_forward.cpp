@@ -10,16 +10,18 @@ namespace glu {
 namespace {
 
 struct ForwardScratch {
-  std::int64_t tap_floats, dilated_floats, pointwise_floats;  // of packed weights: one tap's, one layer's
-  float *dilated, *pointwise;                                 // [L] of them
-  float *dilated_bias, *pointwise_bias;                       // [L][c], [L][p]
-  float* x[2];                                                // [rows][c]; one where x is saved
-  float* activations;                                         // [threads][kSpanRows][c], where nothing is saved
+  std::int64_t product_floats, dilated_floats, pointwise_floats;  // of packed weights: one product's, one layer's
+  float *dilated, *pointwise;                                     // [L] of them
+  float *dilated_bias, *pointwise_bias;                           // [L][c], [L][p]
+  float* x[2];                                                    // [rows][c]; one where x is saved
+  float* activations;                                             // [threads][kMostSpanRows][c], where nothing is saved
+  std::int64_t panel_floats;
+  float* panels;  // [threads] of Dilated::multiply
 
   ForwardScratch(const Plan& plan, int threads, bool saves, Carver& carver) {
     const Sizes& sizes = plan.sizes;
-    tap_floats = packed_stack_floats(plan.c, false, sizes.channels);
-    dilated_floats = sizes.kernel_size * tap_floats;
+    product_floats = packed_stack_floats(plan.c, false, sizes.channels);
+    dilated_floats = Dilated::most_products(sizes.kernel_size) * product_floats;
     pointwise_floats = packed_stack_floats(plan.c, sizes.gated, sizes.channels);
     dilated = carver.floats(sizes.layers * dilated_floats);
     pointwise = carver.floats(sizes.layers * pointwise_floats);
@@ -27,7 +29,9 @@ struct ForwardScratch {
     pointwise_bias = carver.floats(sizes.layers * plan.p);
     x[0] = carver.floats(plan.rows * plan.c);
     x[1] = saves ? nullptr : carver.floats(plan.rows * plan.c);
-    activations = saves ? nullptr : carver.floats(threads * kSpanRows * plan.c);
+    activations = saves ? nullptr : carver.floats(threads * kMostSpanRows * plan.c);
+    panel_floats = Dilated::multiply_floats(sizes.kernel_size, sizes.channels);
+    panels = carver.floats(threads * panel_floats);
   }
 
   void pack(const Plan& plan, const Inputs& inputs, std::int64_t l) const {
@@ -35,9 +39,13 @@ struct ForwardScratch {
     const std::int64_t C = sizes.channels, K = sizes.kernel_size, P = sizes.pointwise_channels();
     const std::int64_t width = plan.kernels.width;
     const float* from = inputs.dilated + l * C * C * K;
-    for (std::int64_t k = 0; k < K; ++k) {
-      pack_stack_matrix(width, plan.c, false, C, dilated + l * dilated_floats + k * tap_floats,
-                        [&](std::int64_t o, std::int64_t i) { return o < C ? from[(o * C + i) * K + k] : 0.0f; });
+    const Dilated convolution = plan.dilated(l);
+    for (std::int64_t product = 0; product < convolution.products(); ++product) {
+      pack_stack_matrix(width, plan.c, false, C, dilated + l * dilated_floats + product * product_floats,
+                        [&](std::int64_t o, std::int64_t i) {
+                          if (o >= C) return 0.0f;
+                          return convolution.weight(product, [&](std::int64_t k) { return from[(o * C + i) * K + k]; });
+                        });
     }
     const float* of_pointwise = inputs.pointwise + l * P * C;
     pack_stack_matrix(width, plan.c, sizes.gated, C, pointwise + l * pointwise_floats,
@@ -55,42 +63,39 @@ struct LayerForward {
   const Plan& plan;
   const ForwardScratch& scratch;
   std::int64_t layer;
+  Dilated dilated;
   const float* x;
   float* next;
   float* activations;  // [rows][c], or null: not saved
   float* factors;      // [rows][p], or null: not saved
 
-  void span(Member& member, std::int64_t b, std::int64_t begin, std::int64_t end) const {
+  void span(Member& member) const {
     const Sizes& sizes = plan.sizes;
-    const std::int64_t c = plan.c, first_row = b * sizes.time, row = first_row + begin;
-    float* hidden = activations == nullptr ? scratch.activations + member.index * kSpanRows * c : activations + row * c;
-    plan.taps(layer).for_each_piece(
-        begin, end, x + first_row * c, c, sizes.channels, scratch.dilated + layer * scratch.dilated_floats,
-        scratch.tap_floats, member.terms.data(),
-        [&](std::int64_t from, std::int64_t to, const StackTerm* terms, std::int64_t count) {
-          StackRows call;
-          call.terms = terms;
-          call.term_count = count;
-          call.rows = to - from;
-          call.outputs = c;
-          call.bias = scratch.dilated_bias + layer * c;
-          call.y = hidden + (from - begin) * c;
-          call.y_stride = c;
-          plan.kernels.rows_rectified(call);
-        });
-    const StackTerm term{hidden, c, sizes.channels, scratch.pointwise + layer * scratch.pointwise_floats};
+    const StackKernels& kernels = plan.kernels;
+    const SpanRows& rows = member.rows;
+    const std::int64_t c = plan.c;
+    float* hidden =
+        activations == nullptr ? scratch.activations + member.index * kMostSpanRows * c : activations + rows.first * c;
     StackRows call;
+    call.outputs = c;
+    call.bias = scratch.dilated_bias + layer * c;
+    call.y = hidden;
+    call.y_stride = c;
+    dilated.multiply(member, x, c, sizes.channels, scratch.dilated + layer * scratch.dilated_floats,
+                     scratch.product_floats, kernels.rows_rectified, kernels.pairs_rectified, call, kernels,
+                     scratch.panels + member.index * scratch.panel_floats);
+    const StackTerm term{hidden, c, sizes.channels, scratch.pointwise + layer * scratch.pointwise_floats};
     call.terms = &term;
     call.term_count = 1;
-    call.rows = end - begin;
-    call.outputs = c;
+    call.rows = rows.count();
+    call.places = rows.places;
     call.bias = scratch.pointwise_bias + layer * plan.p;
-    call.base = x + row * c;
-    call.y = next + row * c;
-    call.base_stride = call.y_stride = c;
-    call.saved = factors == nullptr ? nullptr : factors + row * plan.p;
+    call.base = x;
+    call.y = next;
+    call.base_stride = c;
+    call.saved = factors == nullptr ? nullptr : factors + rows.first * plan.p;
     call.saved_stride = plan.p;
-    (sizes.gated ? plan.kernels.rows_glu : plan.kernels.rows_add)(call);
+    (sizes.gated ? kernels.rows_glu : kernels.rows_add)(call);
   }
 };
 
@@ -132,30 +137,25 @@ void glu_residual_stack_forward(const GluResidualStackSizes& sizes, const GluRes
     return saves ? (l < L ? saved.x + l * plan.rows * plan.c : scratch.x[0]) : scratch.x[l % 2];
   };
 
-  run_members(threads, plan.spans.count(), sizes.kernel_size, [&](Member& member) {
-    const Range spans = member.share(plan.spans.count());
-    const Range layers = member.share(L);
+  run_members(threads, plan.in_order.count(), Dilated::most_products(sizes.kernel_size), [&](Member& member) {
+    const Range layers = member.share(L), rows = member.share(plan.rows);
     for (std::int64_t l = layers.begin; l < layers.end; ++l) scratch.pack(plan, inputs, l);
-    plan.spans.for_each(spans, [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-      const std::int64_t row = b * sizes.time + begin;
-      copy_rows(inputs.x + row * C, C, x_of(0) + row * plan.c, plan.c, end - begin, C, plan.c);
-    });
+    copy_rows(inputs.x + rows.begin * C, C, x_of(0) + rows.begin * plan.c, plan.c, rows.end - rows.begin, C, plan.c);
     for (std::int64_t l = 0; l < L; ++l) {
       member.meeting.wait();
       const LayerForward layer{plan,
                                scratch,
                                l,
+                               plan.dilated(l),
                                x_of(l),
                                x_of(l + 1),
                                saves ? saved.activations + l * plan.rows * plan.c : nullptr,
                                saves && sizes.gated ? saved.factors + l * plan.rows * plan.p : nullptr};
-      plan.spans.for_each(
-          spans, [&](std::int64_t b, std::int64_t begin, std::int64_t end) { layer.span(member, b, begin, end); });
+      const Spans spans = plan.spans(l);
+      spans.for_each(member.share(spans.count()), member.rows, [&](const SpanRows&) { layer.span(member); });
     }
-    plan.spans.for_each(spans, [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-      const std::int64_t row = b * sizes.time + begin;
-      copy_rows(x_of(L) + row * plan.c, plan.c, result + row * C, C, end - begin, C, C);
-    });
+    member.meeting.wait();
+    copy_rows(x_of(L) + rows.begin * plan.c, plan.c, result + rows.begin * C, C, rows.end - rows.begin, C, C);
   });
 }
 

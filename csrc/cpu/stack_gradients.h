@@ -45,7 +45,7 @@ inline __attribute__((always_inline)) void gradient_block(const StackGradient& c
 
 template <int VECTORS>
 inline void gradient_of_inputs(const StackGradient& call, std::int64_t input) {
-  float packed[StackKernels::kGradientRows * VECTORS * kWidth];
+  alignas(64) float packed[StackKernels::kGradientRows * VECTORS * kWidth];
   for (std::int64_t t = 0; t < call.rows; ++t) {
     const std::int64_t at = t * call.right_stride + input;
 #pragma GCC unroll 2

@@ -15,6 +15,10 @@
 
 namespace musicstar::cpu {
 
+// Groups of rows (stack_spans.h) that a product takes at once: their activations stay in the second-level cache between
+// a layer's two products. A multiple of every instruction set's block of rows.
+constexpr std::int64_t kSpanGroups = 96;
+
 // One matrix of a sum of products: rows x [rows][inputs] times W, packed as StackPacking says.
 struct StackTerm {
   const float* x = nullptr;
@@ -29,15 +33,35 @@ struct StackRows {
   const StackTerm* terms = nullptr;
   std::int64_t term_count = 0;
   std::int64_t rows = 0;
+  std::int64_t first = 0;  // number of the first one; the terms' x begin with it, all that follows with number 0
   std::int64_t outputs = 0;
-  const float* bias = nullptr;  // [outputs], paired [2 outputs]; may be null where the epilogue says so
-  const float* base = nullptr;  // [rows], see the epilogue
+  const float* bias = nullptr;              // [outputs], paired [2 outputs]; may be null where the epilogue says so
+  const std::int64_t* bias_rows = nullptr;  // [rows]: the row of `bias` that each takes, where the epilogue says so
+  const std::int64_t* places = nullptr;     // [rows]: where each stands in base and y, where the kernel says so
+  const float* base = nullptr;              // see the epilogue
   std::int64_t base_stride = 0;
-  float* y = nullptr;  // [rows]
+  float* y = nullptr;
   std::int64_t y_stride = 0;
   const float* read = nullptr;  // [rows][2 outputs or outputs]: activations that a forward has saved
   float* saved = nullptr;       // [rows][2 outputs or outputs]: where a forward saves them; may be null
   std::int64_t saved_stride = 0;
+};
+
+// The sums and differences of rows that products of pairs take: stack_pairs.h. All rows are of one sequence.
+struct StackPanels {
+  const float* x = nullptr;  // [time][columns]
+  std::int64_t stride = 0;
+  std::int64_t columns = 0;  // padded
+  std::int64_t taps = 0;     // 2 or 3
+  // First rows of the groups, then second rows of those that have one; counted from `sequence_row` on.
+  const std::int64_t* places = nullptr;
+  std::int64_t sequence_row = 0;
+  std::int64_t counts[2] = {};
+  // Inputs only: group g reads the rows places[g] + first + j step, zero where that is not in [0, time).
+  std::int64_t first = 0, step = 0, time = 0;
+  float* to = nullptr;  // [taps + 1 panels][groups][columns]
+  std::int64_t to_stride = 0;
+  std::int64_t panel_floats = 0;
 };
 
 struct StackGradient {
@@ -58,22 +82,32 @@ struct StackKernels {
   std::int64_t width;       // floats of a vector: rows are padded to a multiple of it
   std::int64_t block_rows;  // rows that a block of registers holds: spans should be a multiple of it
 
+  // In order: y and what is saved have their rows by number. Placed: base and y have them where `places` says; what is
+  // read has them by number.
   using Rows = void (*)(const StackRows& call);
-  // Unpaired: y = base + bias (or null) + sum.
+  // Unpaired, placed: y = base + bias (or null) + sum.
   Rows rows_add;
-  // Unpaired: y = ReLU(bias + sum).
+  // Unpaired, in order: y = ReLU(bias + sum).
   Rows rows_rectified;
-  // Paired: y = sigmoid(first half) tanh(second half) of bias + sum; saves both factors.
+  // Paired, in order: y = sigmoid(first half) tanh(second half) of bias + sum, a row of the bias for each; saves both
+  // factors.
   Rows rows_gated;
-  // Paired: y = base + (first half) sigmoid(second half) of bias + sum; saves both factors.
+  // Paired, placed: y = base + (first half) sigmoid(second half) of bias + sum; saves both factors, in order.
   Rows rows_glu;
-  // Unpaired: the gradient of z = g f, y [2 outputs] = (sum f g (1 - g), sum g (1 - f^2)); reads (g, f).
+  // Unpaired, placed: the gradient of z = g f, y [2 outputs] = (sum f g (1 - g), sum g (1 - f^2)); reads (g, f).
   Rows rows_gated_gradient;
-  // Unpaired: y = sum where the activation was positive, else 0; reads it.
+  // Unpaired, placed: y = sum where the activation was positive, else 0; reads it.
   Rows rows_rectified_gradient;
 
-  // y [rows][2 n] = (d s, d v s (1 - s)): the gradient of v s, given d [rows][n] and (v, s) [rows][2 n]. Uses y, base
-  // (d), read, outputs (n) and rows.
+  // The same for pairs of rows under a dilated convolution: terms are panels with one row a group, taps + 1 of them,
+  // and the rows first rows and then second rows, counts[0] and counts[1] (stack_pairs.h).
+  using Pairs = void (*)(const StackRows& call, const std::int64_t* counts);
+  Pairs pairs_add, pairs_rectified, pairs_gated;
+  void (*input_panels)(const StackPanels& call);
+  void (*gradient_panels)(const StackPanels& call);
+
+  // In order, but base placed: y [rows][2 n] = (d s, d v s (1 - s)): the gradient of v s, given d [rows][n] and (v, s)
+  // [rows][2 n]. Uses y, base (d), places, read, outputs (n) and rows.
   Rows glu_gradient;
 
   void (*gradient)(const StackGradient& call);

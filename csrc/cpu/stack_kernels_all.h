@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/stack_gradients.h"
-#include "cpu/stack_products.h"
+#include "cpu/stack_pairs.h"
 
 namespace musicstar::cpu::MUSICSTAR_KERNELS {
 
@@ -16,6 +16,11 @@ const StackKernels kStackKernels = {
     rows_product<GluEpilogue>,
     rows_product<GatedGradientEpilogue>,
     rows_product<RectifiedGradientEpilogue>,
+    pairs_product<AddEpilogue>,
+    pairs_product<RectifiedEpilogue>,
+    pairs_product<GatedEpilogue>,
+    input_panels,
+    gradient_panels,
     glu_gradient,
     gradient,
     column_sums,

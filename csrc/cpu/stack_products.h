@@ -6,6 +6,9 @@
 // multiply-adds' rate. A tile's weights (K x inputs x 2 vectors: 16 KiB for two taps of 128 channels) stay in the
 // first-level cache while the rows of a span go by.
 //
+// What an epilogue reads and writes is asked for before the products, which take long enough for it to come from
+// memory.
+//
 // Exactness: an output is one chain of multiply-adds, over terms and inputs in order, whatever block it is computed in.
 #pragma once
 
@@ -46,68 +49,97 @@ inline Vector power_of_two(Vector x, float limit) {
 
 constexpr float kLog2E = 1.44269504f;
 
-template <class Epilogue, int ROWS, int VECTORS>
-inline __attribute__((always_inline)) void rows_block(const StackRows& call, std::int64_t tile, std::int64_t row) {
-  Vector sums[ROWS][VECTORS];
-#pragma GCC unroll 16
-  for (int r = 0; r < ROWS; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < VECTORS; ++v) sums[r][v] = Epilogue::start(call, row + r, column<Epilogue>(call, tile, v));
-  }
-  for (std::int64_t k = 0; k < call.term_count; ++k) {
-    const StackTerm& term = call.terms[k];
-    const std::int64_t stride = term.stride;
-    const float* x = term.x + row * stride;
-    const float* w = term.weight + tile * term.inputs * kTile;
-    for (std::int64_t i = 0; i < term.inputs; ++i, ++x, w += VECTORS * kWidth) {
-      Vector weights[VECTORS];
-#pragma GCC unroll 2
-      for (int v = 0; v < VECTORS; ++v) weights[v] = load(w + v * kWidth);
-#pragma GCC unroll 16
-      for (int r = 0; r < ROWS; ++r) {
-        const float input = x[r * stride];
-#pragma GCC unroll 2
-        for (int v = 0; v < VECTORS; ++v) sums[r][v] += input * weights[v];
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < ROWS; ++r) Epilogue::template finish<VECTORS>(call, row + r, tile, sums[r]);
+#define MUSICSTAR_INLINE __attribute__((always_inline))
+
+template <int COUNT>
+struct Count {
+  static constexpr int kCount = COUNT;
+};
+
+// Calls body(Count<ROWS>, first row) for blocks of rows, whole ones as long as there are any.
+template <class Body>
+inline void for_row_blocks(std::int64_t rows, Body&& body) {
+  std::int64_t row = 0;
+  for (; row + kBlockRows <= rows; row += kBlockRows) body(Count<kBlockRows>{}, row);
+  for (; row + 2 <= rows; row += 2) body(Count<2>{}, row);
+  for (; row < rows; ++row) body(Count<1>{}, row);
 }
 
-template <class Epilogue, int VECTORS>
-inline void rows_of_tile(const StackRows& call, std::int64_t tile) {
-  std::int64_t row = 0;
-  for (; row + kBlockRows <= call.rows; row += kBlockRows) rows_block<Epilogue, kBlockRows, VECTORS>(call, tile, row);
-  for (; row + 2 <= call.rows; row += 2) rows_block<Epilogue, 2, VECTORS>(call, tile, row);
-  for (; row < call.rows; ++row) rows_block<Epilogue, 1, VECTORS>(call, tile, row);
+// Calls body(Count<VECTORS>, tile) for the tiles of the outputs.
+template <class Epilogue, class Body>
+inline void for_tiles(const StackRows& call, Body&& body) {
+  const std::int64_t tiles = call.outputs / (Epilogue::kPaired ? kWidth : kTile);
+  for (std::int64_t tile = 0; tile < tiles; ++tile) body(Count<2>{}, tile);
+  if constexpr (!Epilogue::kPaired) {
+    if (call.outputs % kTile != 0) body(Count<1>{}, tiles);
+  }
+}
+
+// Adds to the sums of a block of rows the products of a term.
+template <int ROWS, int VECTORS>
+inline MUSICSTAR_INLINE void add_term(const StackTerm& term, std::int64_t tile, std::int64_t row,
+                                      Vector (&sums)[ROWS][VECTORS]) {
+  const std::int64_t stride = term.stride;
+  const float* x = term.x + row * stride;
+  const float* w = term.weight + tile * term.inputs * kTile;
+  for (std::int64_t i = 0; i < term.inputs; ++i, ++x, w += VECTORS * kWidth) {
+    Vector weights[VECTORS];
+#pragma GCC unroll 2
+    for (int v = 0; v < VECTORS; ++v) weights[v] = load(w + v * kWidth);
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; ++r) {
+      const float input = x[r * stride];
+#pragma GCC unroll 2
+      for (int v = 0; v < VECTORS; ++v) sums[r][v] += input * weights[v];
+    }
+  }
 }
 
 template <class Epilogue>
 void rows_product(const StackRows& call) {
-  if constexpr (Epilogue::kPaired) {
-    for (std::int64_t tile = 0; tile < call.outputs / kWidth; ++tile) rows_of_tile<Epilogue, 2>(call, tile);
-  } else {
-    const std::int64_t tiles = call.outputs / kTile;
-    for (std::int64_t tile = 0; tile < tiles; ++tile) rows_of_tile<Epilogue, 2>(call, tile);
-    if (call.outputs % kTile != 0) rows_of_tile<Epilogue, 1>(call, tiles);
-  }
+  for_tiles<Epilogue>(call, [&](auto vectors, std::int64_t tile) {
+    for_row_blocks(call.rows, [&](auto rows, std::int64_t row) MUSICSTAR_INLINE {
+      Vector sums[rows.kCount][vectors.kCount];
+      const std::int64_t number = call.first + row;
+#pragma GCC unroll 16
+      for (int r = 0; r < rows.kCount; ++r) {
+        Epilogue::prefetch(call, number + r, tile);
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors.kCount; ++v) {
+          sums[r][v] = Epilogue::start(call, number + r, column<Epilogue>(call, tile, v));
+        }
+      }
+      for (std::int64_t k = 0; k < call.term_count; ++k) {
+        add_term<rows.kCount, vectors.kCount>(call.terms[k], tile, row, sums);
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < rows.kCount; ++r) {
+        Epilogue::template finish<vectors.kCount>(call, number + r, tile, sums[r]);
+      }
+    });
+  });
 }
 
 struct AddEpilogue {
   static constexpr bool kPaired = false;
-  static Vector start(const StackRows& call, std::int64_t row, std::int64_t at) {
-    const Vector base = load(call.base + row * call.base_stride + at);
-    return call.bias == nullptr ? base : base + load(call.bias + at);
+  static void prefetch(const StackRows& call, std::int64_t row, std::int64_t tile) {
+    __builtin_prefetch(call.base + call.places[row] * call.base_stride + tile * kTile);
+    __builtin_prefetch(call.y + call.places[row] * call.y_stride + tile * kTile, 1);
+  }
+  static Vector start(const StackRows& call, std::int64_t, std::int64_t at) {
+    return call.bias == nullptr ? Vector{} : load(call.bias + at);
   }
   template <int VECTORS>
   static void finish(const StackRows& call, std::int64_t row, std::int64_t tile, const Vector* sums) {
-    for (int v = 0; v < VECTORS; ++v) store(call.y + row * call.y_stride + tile * kTile + v * kWidth, sums[v]);
+    const float* base = call.base + call.places[row] * call.base_stride + tile * kTile;
+    float* y = call.y + call.places[row] * call.y_stride + tile * kTile;
+    for (int v = 0; v < VECTORS; ++v) store(y + v * kWidth, load(base + v * kWidth) + sums[v]);
   }
 };
 
 struct RectifiedEpilogue {
   static constexpr bool kPaired = false;
+  static void prefetch(const StackRows&, std::int64_t, std::int64_t) {}
   static Vector start(const StackRows& call, std::int64_t, std::int64_t at) { return load(call.bias + at); }
   template <int VECTORS>
   static void finish(const StackRows& call, std::int64_t row, std::int64_t tile, const Vector* sums) {
@@ -120,7 +152,10 @@ struct RectifiedEpilogue {
 
 struct GatedEpilogue {
   static constexpr bool kPaired = true;
-  static Vector start(const StackRows& call, std::int64_t, std::int64_t at) { return load(call.bias + at); }
+  static void prefetch(const StackRows&, std::int64_t, std::int64_t) {}
+  static Vector start(const StackRows& call, std::int64_t row, std::int64_t at) {
+    return load(call.bias + call.bias_rows[row] * 2 * call.outputs + at);
+  }
   template <int VECTORS>
   static void finish(const StackRows& call, std::int64_t row, std::int64_t tile, const Vector* sums) {
     // sigmoid and tanh with one division, q = 1 / ((1 + e)(1 + g)), e = exp(-2 filter), g = exp(-gate). At these limits
@@ -141,12 +176,16 @@ struct GatedEpilogue {
 
 struct GluEpilogue {
   static constexpr bool kPaired = true;
+  static void prefetch(const StackRows& call, std::int64_t row, std::int64_t tile) {
+    __builtin_prefetch(call.base + call.places[row] * call.base_stride + tile * kWidth);
+  }
   static Vector start(const StackRows& call, std::int64_t, std::int64_t at) { return load(call.bias + at); }
   template <int VECTORS>
   static void finish(const StackRows& call, std::int64_t row, std::int64_t tile, const Vector* sums) {
     const Vector gate = 1.0f / (1.0f + power_of_two(sums[1] * -kLog2E, 126.0f));
     const std::int64_t at = tile * kWidth;
-    store(call.y + row * call.y_stride + at, load(call.base + row * call.base_stride + at) + sums[0] * gate);
+    const Vector base = load(call.base + call.places[row] * call.base_stride + at);
+    store(call.y + call.places[row] * call.y_stride + at, base + sums[0] * gate);
     if (call.saved != nullptr) {
       store(call.saved + row * call.saved_stride + at, sums[0]);
       store(call.saved + row * call.saved_stride + call.outputs + at, gate);
@@ -156,6 +195,14 @@ struct GluEpilogue {
 
 struct GatedGradientEpilogue {
   static constexpr bool kPaired = false;
+  static void prefetch(const StackRows& call, std::int64_t row, std::int64_t tile) {
+    const float* saved = call.read + row * call.saved_stride + tile * kTile;
+    __builtin_prefetch(saved);
+    __builtin_prefetch(saved + call.outputs);
+    float* y = call.y + call.places[row] * call.y_stride + tile * kTile;
+    __builtin_prefetch(y, 1);
+    __builtin_prefetch(y + call.outputs, 1);
+  }
   static Vector start(const StackRows&, std::int64_t, std::int64_t) { return Vector{}; }
   template <int VECTORS>
   static void finish(const StackRows& call, std::int64_t row, std::int64_t tile, const Vector* sums) {
@@ -163,7 +210,7 @@ struct GatedGradientEpilogue {
       const std::int64_t at = tile * kTile + v * kWidth;
       const float* saved = call.read + row * call.saved_stride + at;
       const Vector gate = load(saved), filter = load(saved + call.outputs);
-      float* y = call.y + row * call.y_stride + at;
+      float* y = call.y + call.places[row] * call.y_stride + at;
       store(y, sums[v] * filter * gate * (1.0f - gate));
       store(y + call.outputs, sums[v] * gate * (1.0f - filter * filter));
     }
@@ -172,13 +219,17 @@ struct GatedGradientEpilogue {
 
 struct RectifiedGradientEpilogue {
   static constexpr bool kPaired = false;
+  static void prefetch(const StackRows& call, std::int64_t row, std::int64_t tile) {
+    __builtin_prefetch(call.read + row * call.saved_stride + tile * kTile);
+    __builtin_prefetch(call.y + call.places[row] * call.y_stride + tile * kTile, 1);
+  }
   static Vector start(const StackRows&, std::int64_t, std::int64_t) { return Vector{}; }
   template <int VECTORS>
   static void finish(const StackRows& call, std::int64_t row, std::int64_t tile, const Vector* sums) {
     for (int v = 0; v < VECTORS; ++v) {
       const std::int64_t at = tile * kTile + v * kWidth;
       const Vector activation = load(call.read + row * call.saved_stride + at);
-      store(call.y + row * call.y_stride + at, activation == 0.0f ? Vector{} : sums[v]);
+      store(call.y + call.places[row] * call.y_stride + at, activation == 0.0f ? Vector{} : sums[v]);
     }
   }
 };
@@ -188,7 +239,7 @@ void glu_gradient(const StackRows& call) {
     const float* saved = call.read + row * call.saved_stride;
     float* y = call.y + row * call.y_stride;
     for (std::int64_t at = 0; at < call.outputs; at += kWidth) {
-      const Vector given = load(call.base + row * call.base_stride + at);
+      const Vector given = load(call.base + call.places[row] * call.base_stride + at);
       const Vector value = load(saved + at), gate = load(saved + call.outputs + at);
       store(y + at, given * gate);
       store(y + call.outputs + at, given * value * gate * (1.0f - gate));

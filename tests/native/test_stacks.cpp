@@ -2,6 +2,7 @@
 // reference.
 #include <cstring>
 
+#include "cpu/stack_dilated.h"
 #include "engine_runs.h"
 #include "random_stacks.h"
 
@@ -208,10 +209,87 @@ TEST_CASE("gated_residual_stack: frames of any length, and frames that no sample
   check_against_the_reference(stack, 2);
 }
 
+TEST_CASE("stacks: every row is in one group, and groups rise") {
+  for (const bool paired : {false, true}) {
+    for (const std::int64_t step : {1, 2, 3, 7, 96, 300}) {
+      for (const std::int64_t time : {1, 2, 3, 6, 7, 97, 211, 600}) {
+        CAPTURE(paired);
+        CAPTURE(step);
+        CAPTURE(time);
+        const cpu::Spans spans{1, {time, step, paired}};
+        std::vector<int> seen(static_cast<std::size_t>(time), 0);
+        std::int64_t before = 0;
+        cpu::SpanRows rows;
+        spans.for_each({0, spans.count()}, rows, [&](const cpu::SpanRows&) {
+          CHECK(rows.first == before);
+          before += rows.count();
+          for (std::int64_t i = 0; i < rows.count(); ++i) ++seen[static_cast<std::size_t>(rows.places[i])];
+          for (std::int64_t g = 0; g < rows.counts[0]; ++g) {
+            const std::int64_t group = rows.span.begin + g;
+            CHECK(rows.places[g] == spans.groups.row(group));
+            CHECK(spans.groups.before(rows.places[g]) == group);
+            if (g < rows.counts[1]) CHECK(rows.places[rows.counts[0] + g] == rows.places[g] + step);
+          }
+        });
+        CHECK((seen == std::vector<int>(static_cast<std::size_t>(time), 1)));
+      }
+    }
+  }
+}
+
+TEST_CASE("stacks: pairs of rows equal the reference") {
+  constexpr std::int64_t kChannels = cpu::kLeastPairedChannels;
+  for (const std::int64_t time : {1, 2, 3, 96, 97, 193, 209}) {
+    CAPTURE(time);
+    for (const std::int64_t kernel_size : {2, 3}) {
+      CAPTURE(kernel_size);
+      check_against_the_reference(
+          RandomGatedStack(gated_sizes(1, time, kChannels + 1, 9, kernel_size, 50), {1, 3, 100, 16, 300}), 2);
+      check_against_the_reference(RandomGluStack(glu_sizes(true, 1, time, kChannels, kernel_size), {1, 100, 24, 300}),
+                                  2);
+    }
+  }
+  check_against_the_reference(RandomGatedStack(gated_sizes(3, 211, kChannels, 9, 2, 1), {5, 2}), 4);
+  check_against_the_reference(RandomGluStack(glu_sizes(false, 3, 211, kChannels + 5), {5, 64}), 4);
+}
+
+TEST_CASE("stacks: pairs are taken where they spare products") {
+  const auto paired = [](std::int64_t dilation, std::int64_t taps, std::int64_t time, std::int64_t channels) {
+    return cpu::Dilated({-(taps / 2) * dilation, dilation, taps, time}, channels).groups.paired;
+  };
+  for (const std::int64_t taps : {2, 3}) {
+    CHECK(paired(1, taps, 1000, 64));
+    CHECK(paired(250, taps, 1000, 64));
+    CHECK(!paired(999, taps, 1000, 64));  // all taps but one read zeros
+    CHECK(!paired(1, taps, 1000, 63));
+  }
+  CHECK(!paired(1, 1, 1000, 64));
+  CHECK(!paired(1, 4, 1000, 64));
+}
+
+TEST_CASE("gated_residual_stack: causal to the bit, whatever comes later") {
+  RandomGatedStack stack(gated_sizes(1, 230, cpu::kLeastPairedChannels, 5), {1, 2, 16, 3});
+  on_every_isa([&](cpu::Isa isa) {
+    const std::vector<float> expected = cpu_inference(stack, 1, isa);
+    for (const std::int64_t t : {1, 2, 97, 130, 229}) {
+      CAPTURE(t);
+      const std::vector<float> before = stack.x.single;
+      std::fill(stack.x.single.begin() + t * stack.sizes.residual, stack.x.single.end(), std::nanf(""));
+      std::vector<float> found = cpu_inference(stack, 1, isa);
+      stack.x.single = before;
+      found.resize(static_cast<std::size_t>(t * stack.sizes.skip));
+      CHECK(same_bits(found, {expected.begin(), expected.begin() + t * stack.sizes.skip}));
+    }
+  });
+}
+
 TEST_CASE("stacks: threads change no bit") {
   check_threads_change_no_bit(RandomGatedStack(gated_sizes(3, 401, 21, 35), {1, 2, 4, 8, 200}));
   check_threads_change_no_bit(RandomGluStack(glu_sizes(true, 3, 401, 21), {1, 2, 4, 8, 200}));
   check_threads_change_no_bit(RandomGluStack(glu_sizes(false, 3, 401, 21), {1, 2, 4, 8, 200}));
+  constexpr std::int64_t kPaired = cpu::kLeastPairedChannels;
+  check_threads_change_no_bit(RandomGatedStack(gated_sizes(2, 801, kPaired, 9), {1, 4, 200, 700}));
+  check_threads_change_no_bit(RandomGluStack(glu_sizes(true, 2, 801, kPaired), {4, 1, 700, 200}));
 }
 
 TEST_CASE("stacks: nothing to do gives zero gradients") {

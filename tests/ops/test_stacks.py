@@ -49,6 +49,16 @@ def test_equals_plain_torch(kind, time, kernel_size):
 
 
 @every_case
+@pytest.mark.parametrize("time", [1, 40, 97, 211])
+@pytest.mark.parametrize("kernel_size", [2, 3])
+def test_wide_ones_equal_plain_torch(kind, time, kernel_size):
+    """From 64 channels on, rows of a convolution are taken in pairs where that spares products."""
+    width = {"residual": 64} if kind == "gated" else {"channels": 64}
+    case = CASES[kind](batch=1, time=time, kernel_size=kernel_size, dilations=(1, 3, 40, 200), **width)
+    assert_equals_plain_torch(case, 2e-5)
+
+
+@every_case
 def test_float64_is_the_reference(kind):
     assert_equals_plain_torch(CASES[kind](dtype=torch.float64), 1e-12)
 
