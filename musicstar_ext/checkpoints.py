@@ -11,6 +11,7 @@ A checkpoint holds any number of named networks. Tensor `encoder.layers.3.dilate
 | `domains` | JSON: {"source": "strings-piano", "target": "clarinet-vibraphone"} |
 | `branches` | JSON: how the networks translate, a list of {"source": track, "target": track, "encoder", "decoder"} |
 | `levels` | JSON: {track: dBFS}, the mean level of the training audio of every source and target track |
+| `guidance` | a number as text, where the decoders learnt to play without a code, too: what `auto` takes; else absent |
 | `sample_rate`, `step`, `package_version` | numbers as text, and the version that wrote it |
 | `training` | JSON: what produced it (data, losses, hours); free-form, for people and cards |
 
@@ -37,6 +38,7 @@ from ._version import __version__
 from .architecture import NetworkConfig, network_from_json, parameter_count
 from .atomic import write_atomically
 from .errors import CommandParser, UserError, run_command
+from .guidance import NO_GUIDANCE, checked_guidance
 
 FORMAT = "musicstar_ext"
 FORMAT_VERSION = 1
@@ -64,7 +66,10 @@ class Branch:
 
 @dataclass
 class Checkpoint:
-    """Networks with their weights (float32 numpy arrays) and what is known about them."""
+    """Networks with their weights (float32 numpy arrays) and what is known about them.
+
+    `guidance` (docs/guidance.md) is None where the decoders never learnt to play without a code.
+    """
 
     method: str
     networks: dict[str, NetworkConfig]
@@ -76,6 +81,7 @@ class Checkpoint:
     step: int = 0
     package_version: str = __version__
     training: dict[str, Any] = field(default_factory=dict)
+    guidance: float | None = None
 
     def parameter_count(self) -> int:
         return sum(parameter_count(config) for config in self.networks.values())
@@ -113,6 +119,8 @@ def save(checkpoint: Checkpoint, path: str | os.PathLike[str], dtype: str = "flo
         "package_version": checkpoint.package_version,
         "training": json.dumps(checkpoint.training),
     }
+    if checkpoint.guidance is not None:
+        metadata["guidance"] = str(checked_guidance(checkpoint.guidance))
     write_atomically(Path(path), bytes(safetensors.serialize(tensors, metadata)))
 
 
@@ -155,6 +163,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             step=int(metadata["step"]),
             package_version=metadata["package_version"],
             training=_json_object(metadata, "training"),
+            guidance=checked_guidance(float(metadata["guidance"])) if "guidance" in metadata else None,
         )
         expected = {f"{network}.{name}" for network in networks for name in networks[network].tensor_shapes()}
         if stored.keys() != expected:
@@ -264,6 +273,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     add("inputs", nargs="+", metavar="IN", help="a .safetensors file or a shipped model's name; or published files")
     add("output", metavar="OUT", type=Path, help="the .safetensors file to write")
     add("--dtype", choices=STORED_TYPES, default="float32", help="bfloat16 is half as large")
+    add("--guidance", type=float, metavar="G", help="what `translate --guidance auto` takes, for a model that has it")
     imports = convert.add_argument_group("published files only")
     add = imports.add_argument
     add("--source", "--sources", metavar="A[,B]", type=_names, help="what is heard: a recording, or a stem per decoder")
@@ -299,9 +309,14 @@ def _convert(options: argparse.Namespace) -> None:
             raise UserError(f"{options.inputs[0]}: checkpoints of this package are converted one by one")
         if given:
             raise UserError(f"{given[0]} is for published files, and {options.inputs[0]} is not one")
-        save(load(models.find(options.inputs[0])), output, options.dtype)
+        checkpoint = load(models.find(options.inputs[0]))
     else:
-        save(_import(options), output, options.dtype)
+        checkpoint = _import(options)
+    if options.guidance is not None:
+        if checkpoint.guidance is None:
+            raise UserError(f"{options.inputs[0]}: {NO_GUIDANCE}, so it takes no --guidance")
+        checkpoint.guidance = checked_guidance(options.guidance)
+    save(checkpoint, output, options.dtype)
 
 
 def _import(options: argparse.Namespace) -> Checkpoint:
@@ -368,6 +383,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             for name, config in checkpoint.networks.items()
         },
         "parameters": checkpoint.parameter_count(),
+        "guidance": checkpoint.guidance,
         "step": checkpoint.step,
         "package_version": checkpoint.package_version,
         "training": checkpoint.training,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import models
 from .errors import CommandParser, UserError, report_error, run_command
+from .guidance import guidance_argument
 
 if TYPE_CHECKING:
     from .checkpoints import Branch
@@ -55,6 +56,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, metavar="N", help="another seed, another performance (%(default)s)")
     add("--lanes", type=_lanes, default="auto", metavar="auto|N", help="segments decoded side by side; 1 is exact")
     add("--threads", type=int, default=0, metavar="N", help="0 takes all processors that it may use (%(default)s)")
+    add(
+        "--guidance",
+        type=guidance_argument,
+        default="auto",
+        metavar="auto|G",
+        help="1 is plain, more follows the code closer",
+    )
     add("--normalize", choices=("auto", "off"), default="auto", help="auto keeps the input's loudness (%(default)s)")
     add("--plot", type=Path, metavar="PNG", help="draw both spectrograms (one input only; needs matplotlib)")
     add("--json", action="store_true", help="print one JSON object and nothing else")
@@ -67,7 +75,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     from .runtime.jobs import plan_jobs, plan_stems
     from .runtime.options import check_options
 
-    check_options(options.seed, options.temperature, options.lanes, options.normalize)
+    check_options(options.seed, options.temperature, options.lanes, options.normalize, options.guidance)
     if options.stems is None:
         jobs = plan_jobs(options.inputs, options.output)
     else:
@@ -80,6 +88,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             translator.networks.check_hears_mixture()
         else:
             translator.networks.check_stems(jobs[0].stems)
+        guidance = translator.chosen_guidance(options.guidance)
     except UserError as error:
         raise UserError(f"{options.model}: {error}") from None
     branches = translator.networks.branches_of(jobs[0].stems) if options.stems else translator.branches
@@ -95,7 +104,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if not options.json:
             print(_line(report), flush=True)
     if options.json and reports:
-        print(json.dumps(_summary(translator, branches, reports, failures), indent=2))
+        print(json.dumps(_summary(translator, branches, guidance, reports, failures), indent=2))
     return 2 if failures else 0
 
 
@@ -127,6 +136,7 @@ def _translate(translator: Translator, job: Job, options: argparse.Namespace) ->
             temperature=options.temperature,
             lanes=options.lanes,
             normalize=options.normalize,
+            guidance=options.guidance,
             progress=None if bar.disable else advance,
         )
     if options.plot is not None:
@@ -157,6 +167,8 @@ def _line(report: FileReport) -> str:
         f"{report.output}: {report.seconds:.2f} s in {report.wall_seconds:.2f} s, "
         f"{report.real_time_factor:.2f} x real time, lanes {report.lanes}"
     )
+    if report.guidance != 1:
+        line += f", guidance {report.guidance:g}"
     line += "".join(
         f", {stem} ends {seconds:.2f} s early" for stem, seconds in report.padded_seconds.items() if seconds
     )
@@ -164,7 +176,11 @@ def _line(report: FileReport) -> str:
 
 
 def _summary(
-    translator: Translator, branches: Sequence[Branch], reports: list[FileReport], failures: list[str]
+    translator: Translator,
+    branches: Sequence[Branch],
+    guidance: float,
+    reports: list[FileReport],
+    failures: list[str],
 ) -> dict[str, Any]:
     engine = translator.engine
     seconds = sum(report.seconds for report in reports)
@@ -182,6 +198,7 @@ def _summary(
         "kernels": engine.kernels,
         "lanes": max((report.lanes for report in reports), default=0),
         "threads": engine.threads,
+        "guidance": guidance,
         "model": translator.name,
         "branches": [{"source": branch.source, "target": branch.target} for branch in branches],
         "files": [{**dataclasses.asdict(report), "real_time_factor": report.real_time_factor} for report in reports],

@@ -90,6 +90,9 @@ class Sampler:
 
     Equal inputs give equal samples whatever lanes, threads and split are. `sizes` are the fields of `DecoderConfig`.
     Every lane starts at sample 0 with zero state and `first_input`.
+
+    A guided sampler decodes every lane twice, with one past: with its code (heard), and with zeros for a code
+    (unheard). What is drawn from is `guidance * heard + (1 - guidance) * unheard` (Ho and Salimans 2022).
     """
 
     def __init__(
@@ -101,23 +104,29 @@ class Sampler:
         isa: str = "",
         precision: str = "fp32",
         split: str = "auto",
+        guided: bool = False,
     ) -> None:
-        """`split`, whether the threads share one lane: auto (where that is measured to be faster), always, never."""
+        """`split`, whether the threads share one lane: auto (where that is measured to be faster), always, never. A
+        guided lane is never shared."""
 
     def sample(
         self,
         condition: NDArray[np.float32],
         uniforms: NDArray[np.float32],
         temperature: float = 1.0,
+        guidance: float = 1.0,
     ) -> NDArray[np.uint8]:
         """Draw [B, T] codes, continuing where the last call ended.
 
         condition: [B, F, C], exactly the frames that these T samples touch: from frame position // pool to frame
         (position + T - 1) // pool. uniforms: [B, T] in [0, 1). temperature: >= 0; 0 takes the most likely code.
+        guidance: 0 to 10; 1 is the plain decoder, and all that one takes which is not `guided`.
         """
 
-    def score(self, condition: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits [B, T, A] with the given [B, T] codes fed back in place of draws; advances the state."""
+    def score(
+        self, condition: NDArray[np.float32], codes: NDArray[np.uint8], guidance: float = 1.0
+    ) -> NDArray[np.float32]:
+        """Logits [B, T, A], mixed if guided, with the given [B, T] codes fed back in place of draws; advances."""
 
     def reset(self, first_input: float = 128 / 255 - 0.5) -> None:
         """All lanes back to sample 0; `first_input` stands for the sample before the first."""
@@ -128,6 +137,8 @@ class Sampler:
 
     @property
     def lanes(self) -> int: ...
+    @property
+    def guided(self) -> bool: ...
     @property
     def is_split(self) -> bool:
         """Whether this one lane is decoded by several threads."""
@@ -345,6 +356,7 @@ class CudaSampler:
         device: int = 0,
         precision: str = "bf16",
         kernels: str = "fastest",
+        guided: bool = False,
     ) -> None:
         """`precision`: fp32 or bf16. `kernels`: fastest, general (any size), layers or layer-clusters (a layer in each
         multiprocessor, for sizes that have them; clusters from compute capability 9.0 on).
@@ -359,15 +371,24 @@ class CudaSampler:
         condition: NDArray[np.float32],
         uniforms: NDArray[np.float32],
         temperature: float = 1.0,
+        guidance: float = 1.0,
     ) -> NDArray[np.uint8]:
         """As `Sampler.sample`."""
 
     def draw(
-        self, condition: NDArray[np.float32], count: int, seed: int, first_lane: int, temperature: float = 1.0
+        self,
+        condition: NDArray[np.float32],
+        count: int,
+        seed: int,
+        first_lane: int,
+        temperature: float = 1.0,
+        guidance: float = 1.0,
     ) -> NDArray[np.uint8]:
         """`sample` with uniforms made there: lane b's are philox_uniforms(seed, first_lane + b, position, count)."""
 
-    def score(self, condition: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def score(
+        self, condition: NDArray[np.float32], codes: NDArray[np.uint8], guidance: float = 1.0
+    ) -> NDArray[np.float32]:
         """As `Sampler.score`."""
 
     def reset(self, first_input: float = 128 / 255 - 0.5) -> None:
@@ -379,6 +400,8 @@ class CudaSampler:
 
     @property
     def lanes(self) -> int: ...
+    @property
+    def guided(self) -> bool: ...
     @property
     def device(self) -> int: ...
     @property
@@ -405,13 +428,19 @@ class ReferenceEncoder:
 class ReferenceSampler:
     """The scalar oracle of `Sampler`, for one lane."""
 
-    def __init__(self, sizes: Sizes, weights: Weights) -> None: ...
+    def __init__(self, sizes: Sizes, weights: Weights, guided: bool = False) -> None: ...
     def sample(
-        self, condition: NDArray[np.float32], uniforms: NDArray[np.float32], temperature: float = 1.0
+        self,
+        condition: NDArray[np.float32],
+        uniforms: NDArray[np.float32],
+        temperature: float = 1.0,
+        guidance: float = 1.0,
     ) -> NDArray[np.uint8]:
         """Condition [F, C] and uniforms [T] -> codes [T]; state stays between calls as in `Sampler`."""
 
-    def score(self, condition: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def score(
+        self, condition: NDArray[np.float32], codes: NDArray[np.uint8], guidance: float = 1.0
+    ) -> NDArray[np.float32]:
         """[T] codes -> logits [T, A], step by step."""
 
     def teacher_forced(self, condition: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:

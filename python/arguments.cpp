@@ -168,6 +168,14 @@ float checked_temperature(double temperature) {
   return temperature < 1e-6 ? 0.0f : static_cast<float>(temperature);
 }
 
+float checked_guidance(double guidance, bool guided) {
+  if (!(guidance >= 0.0 && guidance <= static_cast<double>(kMostGuidance))) {
+    throw py::value_error("guidance must be between 0 and 10, not " + std::string(py::str(py::float_(guidance))));
+  }
+  if (!guided && guidance != 1.0) throw py::value_error("guidance other than 1 needs a sampler made with guided=True");
+  return static_cast<float>(guidance);
+}
+
 void check_uniforms(const float* uniforms, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) {
     if (!(uniforms[i] >= 0.0f && uniforms[i] < 1.0f)) throw py::value_error("uniforms must lie in [0, 1)");

@@ -58,6 +58,8 @@ DecoderWeights decoder_weights(const DecoderSizes& sizes, const py::dict& weight
 int checked_threads(int threads);
 std::int64_t checked_lanes(std::int64_t lanes);
 float checked_temperature(double temperature);
+// `guided`: the sampler is made for it; others take 1 only.
+float checked_guidance(double guidance, bool guided);
 void check_uniforms(const float* uniforms, std::int64_t count);
 // Raises unless the classes that codes name exist: a code is an index into `classes`.
 void check_codes(const std::uint8_t* codes, std::int64_t count, std::int64_t classes);

@@ -7,7 +7,9 @@ of its own, in which the decoder would hear nothing. So the linear map from the 
 
     W c_old  is about  W (A c_new + b) = (W A) c_new + W b
 
-The decoder then plays nearly as before, and can learn what the new code tells beyond the old one.
+The decoder then plays nearly as before, and can learn what the new code tells beyond the old one. Before that the new
+code is brought to mean zero and, in each channel, to the old code's usual deviation: the notes alone leave it many
+times larger, and each step of the condition weights would then move the decoder too far.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from musicstar_ext.data.prepared import PreparedSet
 from musicstar_ext.errors import UserError, run_command
 from musicstar_ext.nn import build_network, load_weights
 
-CROPS, CROP_FRAMES = 150, 60  # of each split; 3 s
+CROPS = {"train": 150, "validation": 30}
+CROP_FRAMES = 60  # 3 s
 RIDGE = 1e-6  # added to the mean square of each channel
 
 Frames = NDArray[np.float64]
@@ -45,10 +48,15 @@ def align(prepared: PreparedSet, encoder: Checkpoint, decoder: Checkpoint) -> tu
         raise UserError(f"the checkpoints differ in direction: {encoder.domains} and {decoder.domains}")
     new, old = (_codes(prepared, "train", checkpoint) for checkpoint in (encoder, decoder))
     held_out, truth = (_codes(prepared, "validation", checkpoint) for checkpoint in (encoder, decoder))
+    centre, scale = new.mean(axis=0), old.std(axis=0).mean() / (new.std(axis=0) + 1e-9)
+    new, held_out = (new - centre) * scale, (held_out - centre) * scale
     slope, offset = _ridge(new, old)
     missed = held_out @ slope + offset - truth
     explained = 1 - missed.var(axis=0).sum() / truth.var(axis=0).sum()
 
+    ears = dict(encoder.weights["encoder"])
+    ears["code.weight"] = (ears["code.weight"] * scale[:, None, None]).astype(np.float32)
+    ears["code.bias"] = ((ears["code.bias"] - centre) * scale).astype(np.float32)
     weights = dict(decoder.weights["decoder"])
     for name in decoder.weights["decoder"]:
         if name.endswith("condition.weight"):
@@ -59,7 +67,7 @@ def align(prepared: PreparedSet, encoder: Checkpoint, decoder: Checkpoint) -> tu
     joined = dataclasses.replace(
         decoder,
         networks={"encoder": encoder.networks["encoder"], "decoder": decoder.networks["decoder"]},
-        weights={"encoder": encoder.weights["encoder"], "decoder": weights},
+        weights={"encoder": ears, "decoder": weights},
     )
     return joined, float(explained)
 

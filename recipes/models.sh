@@ -44,9 +44,27 @@ train $cv-wide ${cv}_to_$sp 4350 4350 learning_rate=1.5e-3 batch=1 seed=11 note_
 train $sp-wide ${sp}_to_$cv 4350 4350 learning_rate=2e-3 batch=1 seed=11 note_weight=0.1 source=$sp target=$cv \
     init_from="$runs/$sp-before/best.safetensors"
 
-# Back to the first set, the notes no longer asked for.
-train $cv alike 1300 1300 learning_rate=1e-3 batch=1 seed=12 source=$cv target=$sp init_from="$runs/$cv-wide/latest.safetensors"
-train $sp alike 1300 1300 learning_rate=1e-3 batch=1 seed=12 source=$sp target=$cv init_from="$runs/$sp-wide/latest.safetensors"
+# Back to the first set, the notes no longer asked for. Neither decoder has learned to play without a code yet.
+train $cv-plain alike 1300 1300 learning_rate=1e-3 batch=1 seed=12 source=$cv target=$sp init_from="$runs/$cv-wide/latest.safetensors"
+train $sp-plain alike 1300 1300 learning_rate=1e-3 batch=1 seed=12 source=$sp target=$cv init_from="$runs/$sp-wide/latest.safetensors"
+
+# The encoder alone learns to tell the notes, then twice as wide; the decoder gets to understand its new code, and both
+# go on together. Codes are dropped, so that the decoder can be guided.
+for pair in "$sp $cv 2e-3" "$cv $sp 1.5e-3"; do
+    read -r source target rate <<<"$pair"
+    set=${source}_to_$target
+    direction=("source=$source" "target=$target")
+    ears=(learns=encoder note_weight=1 learning_rate=4e-3 ema=0.99 batch=1 seed=21)
+    train "$source-notes" "$set" 1300 1300 "${direction[@]}" "${ears[@]}" crop_seconds=2 init_from="$runs/$source-plain/latest.safetensors"
+    train "$source-ears" "$set" 2000 2000 "${direction[@]}" "${ears[@]}" crop_seconds=1 encoder.channels=64 \
+        init_from="$runs/$source-notes/latest.safetensors"
+    python "$here/align_code.py" "$sets/alike" "$runs/$source-ears/latest.safetensors" "$runs/$source-plain/latest.safetensors" \
+        "$runs/$source-aligned.safetensors"
+    train "$source-plays" "$set" 4500 4500 "${direction[@]}" batch=1 seed=31 encoder.channels=64 learns=decoder code_dropout=0.1 \
+        learning_rate="$rate" init_from="$runs/$source-aligned.safetensors"
+    train "$source" "$set" 1600 1600 "${direction[@]}" batch=1 seed=51 encoder.channels=64 code_dropout=0.1 learning_rate=7e-4 \
+        init_from="$runs/$source-plays/latest.safetensors"
+done
 
 python -m musicstar_ext.checkpoints convert "$runs/$sp/latest.safetensors" "$runs/${sp}_to_$cv.safetensors" --dtype bfloat16
 python -m musicstar_ext.checkpoints convert "$runs/$cv/latest.safetensors" "$runs/${cv}_to_$sp.safetensors" --dtype bfloat16

@@ -76,6 +76,7 @@ struct DecoderPlan {
 // The state of a group of lanes that one thread decodes. Rings hold activations in the form of the precision.
 struct LaneGroup {
   std::int64_t lanes = 0;
+  bool guided = false;  // the second half of `lanes` are the lanes of the first once more, whose condition is zero
   std::int64_t position = 0;
   float* inputs = nullptr;              // [kernel_size][lanes], oldest first
   char* const* rings = nullptr;         // [depth] -> [ring_rows][lanes] rows of residual_stride activations
@@ -102,6 +103,7 @@ struct SampleCall {
   float* logits = nullptr;        // may be null; lane rows lane_stride * classes apart
   std::int64_t lane_stride = 0;
   float temperature = 1.0f;
+  float guidance = 1.0f;  // of a guided group, whose arrays here have rows for the first half of its lanes
 };
 
 // One of the threads that decode one lane together (split_kernels.h).

@@ -88,14 +88,15 @@ std::int64_t PackedDecoder::projected_floats(std::int64_t lanes) const {
   return lanes * (plan_.depth * 2 * plan_.residual_stride + plan_.skip_stride);
 }
 
-void PackedDecoder::project(const float* frames, std::int64_t lanes, float* projected) const {
+void PackedDecoder::project(const float* frames, std::int64_t first, std::int64_t count, std::int64_t lanes,
+                            float* projected) const {
   const std::int64_t stride = 2 * plan_.residual_stride;
   for (std::int64_t l = 0; l < plan_.depth; ++l, projected += lanes * stride) {
-    kernels_.product_fp32(conditions_[l], frames, condition_channels_, condition_biases_[l], 0, projected, stride,
-                          lanes);
+    kernels_.product_fp32(conditions_[l], frames, condition_channels_, condition_biases_[l], 0,
+                          projected + first * stride, stride, count);
   }
-  kernels_.product_fp32(head_condition_, frames, condition_channels_, head_bias_, 0, projected, plan_.skip_stride,
-                        lanes);
+  kernels_.product_fp32(head_condition_, frames, condition_channels_, head_bias_, 0,
+                        projected + first * plan_.skip_stride, plan_.skip_stride, count);
 }
 
 }  // namespace musicstar::cpu

@@ -16,8 +16,9 @@ class PackedDecoder {
   const DecoderPlan& plan() const { return plan_; }
 
   // The condition acts on a layer through a 1x1: computed once per frame, it is the start value of that layer's sums.
-  // frames: [lanes][C]. projected: as SampleCall::condition, `projected_floats(lanes)`.
-  void project(const float* frames, std::int64_t lanes, float* projected) const;
+  // frames: [count][C], those of lanes first .. first + count - 1. projected: as SampleCall::condition,
+  // `projected_floats(lanes)`; the other lanes' rows stay as they are.
+  void project(const float* frames, std::int64_t first, std::int64_t count, std::int64_t lanes, float* projected) const;
   std::int64_t projected_floats(std::int64_t lanes) const;
 
  private:

@@ -5,6 +5,9 @@
 // meetings a layer are some 80 a sample. A virtual machine can be ten times slower at it from one day to the next, so
 // both ways are timed when such a sampler is made, and the faster one is kept for as long as it is faster. Both give
 // the same bits.
+//
+// A guided lane is two rows of its group, one that hears the condition and one that hears zeros: they meet where the
+// code is drawn, and share each weight that is read. So one guided lane is never split.
 #include <algorithm>
 #include <chrono>
 #include <vector>
@@ -25,14 +28,15 @@ constexpr std::int64_t kMeasuredSamples = 64;
 class LaneSampler final : public Sampler {
  public:
   LaneSampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes, int threads, Isa isa,
-              Precision precision, Split split)
+              Precision precision, Split split, bool guided)
       : sizes_(sizes),
+        guided_(guided),
         kernels_(kernels_of(isa)),
         kernel_(kernels_.in(precision)),
         format_(kernel_.format),
         decoder_(sizes, weights, kernels_, precision),
         plan_(decoder_.plan()),
-        team_(team_size(sizes, lanes, threads, kernels_.tile, split)) {
+        team_(team_size(sizes, lanes, threads, kernels_.tile, guided ? Split::kNever : split)) {
     const bool can_split = lanes == 1 && team_.size() > 1;
     for (int member = 0; member < team_.size(); ++member) {
       const auto [begin, end] = can_split ? ThreadTeam::Range{0, 1} : team_.share(lanes, member, 1);
@@ -96,7 +100,8 @@ class LaneSampler final : public Sampler {
     std::vector<char*> rings;
     std::vector<std::int64_t> ahead;
     std::vector<float*> older;
-    float* frames = nullptr;     // [lanes][C]: one condition frame of every lane
+    std::int64_t callers_lanes() const { return member.state.guided ? member.state.lanes / 2 : member.state.lanes; }
+    float* frames = nullptr;     // [callers_lanes][C]: one condition frame of every lane
     float* projected = nullptr;  // as SampleCall::condition
   };
 
@@ -113,6 +118,8 @@ class LaneSampler final : public Sampler {
   Group make_group(std::int64_t first_lane, std::int64_t lanes) {
     Group group;
     group.first_lane = first_lane;
+    group.state().guided = guided_;
+    if (guided_) lanes *= 2;
     group.state().lanes = lanes;
     group.state().inputs = arena_.floats(sizes_.kernel_size * lanes);
     for (std::int64_t l = 0; l < plan_.depth; ++l) {
@@ -134,6 +141,10 @@ class LaneSampler final : public Sampler {
     group.state().converted = arena_.bytes(lanes * widest_row_bytes());
     group.frames = arena_.floats(lanes * sizes_.condition_channels);
     group.projected = arena_.floats(decoder_.projected_floats(lanes));
+    if (guided_) {  // what zeros become never changes
+      std::fill_n(group.frames, lanes * sizes_.condition_channels, 0.0f);
+      decoder_.project(group.frames, lanes / 2, lanes / 2, lanes, group.projected);
+    }
     return group;
   }
 
@@ -220,12 +231,12 @@ class LaneSampler final : public Sampler {
   }
 
   void project_condition(Group& group, const Call& call, std::int64_t frame) {
-    const std::int64_t lanes = group.state().lanes, channels = sizes_.condition_channels;
+    const std::int64_t lanes = group.callers_lanes(), channels = sizes_.condition_channels;
     for (std::int64_t b = 0; b < lanes; ++b) {
       std::copy_n(call.condition + ((group.first_lane + b) * call.frames + frame) * channels, channels,
                   group.frames + b * channels);
     }
-    decoder_.project(group.frames, lanes, group.projected);
+    decoder_.project(group.frames, 0, lanes, group.state().lanes, group.projected);
   }
 
   void run_group(Group& group, const Call& call) {
@@ -247,6 +258,7 @@ class LaneSampler final : public Sampler {
       part.logits = call.logits == nullptr ? nullptr : call.logits + at * sizes_.classes;
       part.lane_stride = call.samples;
       part.temperature = call.temperature;
+      part.guidance = call.guidance;
       if (is_split_) {
         kernel_.split_sample(plan_, group.member, part);
       } else {
@@ -257,6 +269,7 @@ class LaneSampler final : public Sampler {
   }
 
   DecoderSizes sizes_;
+  bool guided_;
   const Kernels& kernels_;
   const Kernels::InPrecision& kernel_;
   RowFormat format_;
@@ -275,8 +288,8 @@ class LaneSampler final : public Sampler {
 }  // namespace
 
 std::unique_ptr<Sampler> make_sampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
-                                      int threads, Isa isa, Precision precision, Split split) {
-  return std::make_unique<LaneSampler>(sizes, weights, lanes, threads, isa, precision, split);
+                                      int threads, Isa isa, Precision precision, Split split, bool guided) {
+  return std::make_unique<LaneSampler>(sizes, weights, lanes, threads, isa, precision, split, guided);
 }
 
 }  // namespace musicstar::cpu

@@ -147,10 +147,23 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
                                  lanes);
 }
 
+// heard = guidance heard + (1 - guidance) unheard: exactly `heard` for 1, exactly `unheard` for 0.
+inline void guide(float* heard, const float* unheard, std::int64_t floats, float guidance) {
+  const Vector of_heard = broadcast(guidance), of_unheard = broadcast(1.0f - guidance);
+  for (std::int64_t i = 0; i < floats; i += kWidth) {
+    store(heard + i, multiply_add(of_heard, load(heard + i), of_unheard * load(unheard + i)));
+  }
+}
+
 // From the logits of sample t of a call to every lane's next input; results are written where `writes`.
 inline void take_sample(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call, std::int64_t t,
                         bool writes) {
-  for (std::int64_t b = 0; b < group.lanes; ++b) {
+  const std::int64_t drawn = group.guided ? group.lanes / 2 : group.lanes;
+  if (group.guided) {
+    const std::int64_t floats = drawn * plan.classes_stride;
+    guide(group.logits, group.logits + floats, floats, call.guidance);
+  }
+  for (std::int64_t b = 0; b < drawn; ++b) {
     const std::int64_t at = b * call.lane_stride + t;
     const float* logits = group.logits + b * plan.classes_stride;
     if (writes && call.logits != nullptr) {
@@ -164,6 +177,12 @@ inline void take_sample(const DecoderPlan& plan, LaneGroup& group, const SampleC
       group.inputs[k * group.lanes + b] = group.inputs[(k + 1) * group.lanes + b];
     }
     group.inputs[(plan.kernel_size - 1) * group.lanes + b] = static_cast<float>(code) / 255.0f - 0.5f;
+  }
+  if (group.guided) {  // heard and unheard have one past
+    for (std::int64_t k = 0; k < plan.kernel_size; ++k) {
+      float* const inputs = group.inputs + k * group.lanes;
+      std::memcpy(inputs + drawn, inputs, static_cast<std::size_t>(drawn) * sizeof(float));
+    }
   }
   ++group.position;
 }

@@ -38,16 +38,20 @@ class LaunchingSampler final : public Sampler {
   // The device is the current one.
   LaunchingSampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
                    const UsableDevice& device, const SamplerOptions& options)
-      : sizes_(sizes), lanes_(lanes), device_(device.index), fixed_samples_(options.launch_samples) {
+      : sizes_(sizes),
+        lanes_(lanes),
+        guided_(options.guided),
+        device_(device.index),
+        fixed_samples_(options.launch_samples) {
     const bool pipelines_possible = has_layer_kernels(sizes) && options.precision == cpu::Precision::kBf16;
     PipelinePlacement placement;
     if (options.path != SamplerPath::kGeneral && pipelines_possible) {
       placement = place_pipelines(sizes, lanes, device, options);
     }
     if (placement.blocks != 0) {
-      engine_ = make_pipeline_engine(sizes, weights, lanes, device, placement, stream_);
+      engine_ = make_pipeline_engine(sizes, weights, lanes, device, placement, options.guided, stream_);
     } else if (options.path == SamplerPath::kFastest || options.path == SamplerPath::kGeneral) {
-      engine_ = make_general_engine(sizes, weights, lanes, device, options.precision, stream_);
+      engine_ = make_general_engine(sizes, weights, lanes, device, options, stream_);
     } else {
       throw Error("GPU " + std::to_string(device.index) + " has no room for one layer a multiprocessor (" +
                   std::to_string(sizes.depth() + 1) + " blocks at the same time" +
@@ -93,6 +97,8 @@ class LaunchingSampler final : public Sampler {
     const auto refuse = [](const std::string& why) { throw std::invalid_argument("sampling on a GPU: " + why); };
     if (call.samples < 0) refuse("a negative number of samples");
     if (!(call.temperature >= 0.0f) || !std::isfinite(call.temperature)) refuse("the temperature must be 0 or more");
+    if (!(call.guidance >= 0.0f && call.guidance <= kMostGuidance)) refuse("the guidance must be between 0 and 10");
+    if (!guided_ && call.guidance != 1.0f) refuse("guidance other than 1 needs a sampler made for it");
     const int sources = (call.uniforms != nullptr) + (call.forced != nullptr) + extras.philox.has_value();
     if (sources > 1) refuse("uniforms, forced codes and Philox exclude each other");
     if (sources == 0 && call.temperature > 0.0f && call.samples > 0) {
@@ -137,6 +143,7 @@ class LaunchingSampler final : public Sampler {
     piece.position = position_;
     piece.frames = static_cast<int>(frames);
     piece.temperature = call.temperature;
+    piece.guidance = call.guidance;
     piece.condition = sent(condition_, call.condition, call.frames, position_ / sizes_.pool - first_frame, frames,
                            sizes_.condition_channels, kept_condition_);
     if (call.uniforms != nullptr)
@@ -183,6 +190,7 @@ class LaunchingSampler final : public Sampler {
 
   DecoderSizes sizes_;
   std::int64_t lanes_;
+  bool guided_;
   int device_;
   std::int64_t fixed_samples_;
   Stream stream_;

@@ -36,7 +36,9 @@ __global__ void __launch_bounds__(kThreads) sampler_condition_kernel(const Condi
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) {
     const int c = i / kGroupLanes;
     const std::int64_t lane = first_lane + i % kGroupLanes;
-    frames[i] = lane < call.lanes ? call.condition[(lane * call.frames + frame) * call.condition_channels + c] : 0.0f;
+    const bool heard = lane < call.lanes && !(call.guided && lane % 2 == 1);
+    const std::int64_t row = (call.guided ? lane / 2 : lane) * call.frames + frame;
+    frames[i] = heard ? call.condition[row * call.condition_channels + c] : 0.0f;
   }
   __syncthreads();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;

@@ -13,8 +13,9 @@ namespace musicstar::cuda {
 // `channels` channels in thread layouts (sampler_pipeline.h), the layers' and the head's apart.
 struct ConditionCall {
   int frames = 0;
-  std::int64_t lanes = 0;
-  const float* condition = nullptr;  // [lanes][frames][C]
+  std::int64_t lanes = 0;            // that are decoded
+  bool guided = false;               // the odd ones hear zeros, the even ones the condition's lanes
+  const float* condition = nullptr;  // [lanes, or half of them][frames][C]
   std::int64_t condition_channels = 0;
   std::int64_t rows = 0;           // depth 2R of the layers, then S of the head
   const float* weights = nullptr;  // [C][rows]

@@ -42,6 +42,12 @@ __device__ __forceinline__ void warp_maximum(float& value, int& index) {
   }
 }
 
+// heard = guidance heard + (1 - guidance) unheard, by one warp: exactly `heard` for 1, exactly `unheard` for 0.
+__device__ __forceinline__ void warp_guide(float* heard, const float* unheard, int classes, float guidance, int lane) {
+  for (int a = lane; a < classes; a += kWarp) heard[a] = fmaf(guidance, heard[a], (1.0f - guidance) * unheard[a]);
+  __syncwarp();
+}
+
 // One lane's code, by one warp, the same for all its lanes. `logits`: [256], of which `classes` count; a lane of the
 // warp has classes 8 lane .. 8 lane + 7. Sum is float or double: what cumulative probabilities are summed in, which
 // also chooses how well exp is rounded.

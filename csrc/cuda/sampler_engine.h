@@ -15,7 +15,9 @@
 
 namespace musicstar::cuda {
 
-// One launch: its arrays lie on the device and hold its samples only.
+// One launch: its arrays lie on the device and hold its samples only, of the lanes that callers see. A guided engine
+// decodes two lanes for each of these, side by side: an even one that hears the condition, and an odd one that hears
+// zeros. They meet where the code is drawn, which both are fed. `decoded_lanes` counts both.
 struct SamplerPiece {
   int samples = 0;
   std::int64_t position = 0;         // of its first sample
@@ -25,6 +27,7 @@ struct SamplerPiece {
   const std::uint8_t* forced = nullptr;
   const Sampler::Philox* philox = nullptr;  // of the piece: first_index is its first sample's
   float temperature = 1.0f;
+  float guidance = 1.0f;
   std::uint8_t* codes = nullptr;  // [lanes][samples]
   float* logits = nullptr;        // [lanes][samples][A], may be null
 };
@@ -52,6 +55,7 @@ void take_piece(KernelCall& call, const SamplerPiece& piece) {
     call.first_index = piece.philox->first_index;
   }
   call.temperature = piece.temperature;
+  call.guidance = piece.guidance;
   call.codes = piece.codes;
   call.logits = piece.logits;
 }
@@ -88,10 +92,12 @@ class SamplerEngine {
   virtual std::int64_t memory_bytes() const = 0;
 };
 
+inline std::int64_t decoded_lanes(std::int64_t lanes, bool guided) { return guided ? 2 * lanes : lanes; }
+
 // The device is the current one.
 std::unique_ptr<SamplerEngine> make_general_engine(const DecoderSizes& sizes, const DecoderWeights& weights,
                                                    std::int64_t lanes, const UsableDevice& device,
-                                                   cpu::Precision precision, cudaStream_t stream);
+                                                   const SamplerOptions& options, cudaStream_t stream);
 
 // How the layers' blocks are placed. `blocks` 0: they do not fit this device.
 struct PipelinePlacement {
@@ -102,6 +108,7 @@ PipelinePlacement place_pipelines(const DecoderSizes& sizes, std::int64_t lanes,
                                   const SamplerOptions& options);
 std::unique_ptr<SamplerEngine> make_pipeline_engine(const DecoderSizes& sizes, const DecoderWeights& weights,
                                                     std::int64_t lanes, const UsableDevice& device,
-                                                    const PipelinePlacement& placement, cudaStream_t stream);
+                                                    const PipelinePlacement& placement, bool guided,
+                                                    cudaStream_t stream);
 
 }  // namespace musicstar::cuda

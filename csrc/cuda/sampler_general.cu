@@ -1,6 +1,7 @@
 // The sampler for every size: equations in reference/decoder.cpp.
 //
-// A block decodes one lane, or four that share the weights, through all layers; nothing is shared between blocks. All
+// A block decodes one lane, or two or four that share the weights, through all layers; nothing is shared between
+// blocks. A guided lane is two of these, heard and unheard, which meet in the draw. All
 // activations of a sample lie in shared memory as [channel][lane]. A thread computes one output for all lanes of the
 // block: a chain of multiply-adds in the order of the inputs, whatever the number of lanes, with weights [in][out]
 // streamed from L2 (coalesced: a warp reads 128 neighbouring bytes of fp32). All sums are fp32; the draw is made in
@@ -162,11 +163,12 @@ __global__ void __launch_bounds__(kThreads, 2) sampler_general_kernel(const Gene
     }
     __syncthreads();
 
-    // A warp draws for one lane.
-    const int warp = warp_of_thread(), lane_of_warp = lane_of_thread();
-    const std::int64_t lane = first_lane + warp;
-    if (warp < Lanes && lane < call.lanes) {
-      const float* const row = logits + warp * kLogits;
+    // A warp draws for one lane, a guided one's from what it and the unheard one after it give together.
+    const int lane_of_warp = lane_of_thread(), each = call.guided ? 2 : 1, lane_of_block = warp_of_thread() * each;
+    if (lane_of_block < Lanes && first_lane + lane_of_block < call.lanes) {
+      const std::int64_t decoded = first_lane + lane_of_block, lane = call.guided ? decoded / 2 : decoded;
+      float* const row = logits + lane_of_block * kLogits;
+      if (call.guided) warp_guide(row, row + kLogits, plan.classes, call.guidance, lane_of_warp);
       const std::int64_t at = lane * call.samples + sample;
       int code = 0;
       if (call.forced != nullptr) {
@@ -183,8 +185,10 @@ __global__ void __launch_bounds__(kThreads, 2) sampler_general_kernel(const Gene
       }
       if (lane_of_warp == 0) {
         call.codes[at] = static_cast<std::uint8_t>(code);
-        for (int k = 0; k + 1 < kernel_size; ++k) inputs[k * Lanes + warp] = inputs[(k + 1) * Lanes + warp];
-        inputs[(kernel_size - 1) * Lanes + warp] = input_of(static_cast<std::uint8_t>(code));
+        for (int fed = lane_of_block; fed < lane_of_block + each; ++fed) {
+          for (int k = 0; k + 1 < kernel_size; ++k) inputs[k * Lanes + fed] = inputs[(k + 1) * Lanes + fed];
+          inputs[(kernel_size - 1) * Lanes + fed] = input_of(static_cast<std::uint8_t>(code));
+        }
       }
       if (call.logits != nullptr) {
         for (int a = lane_of_warp; a < plan.classes; a += kWarp) call.logits[at * plan.classes + a] = row[a];
@@ -242,6 +246,8 @@ template <typename Weight>
 void launch_sampler_general(const GeneralCall<Weight>& call, int lanes_of_block, cudaStream_t stream) {
   if (lanes_of_block == 1) {
     launch_with<Weight, 1>(call, stream);
+  } else if (lanes_of_block == 2) {
+    launch_with<Weight, 2>(call, stream);
   } else {
     launch_with<Weight, kGeneralLanes>(call, stream);
   }

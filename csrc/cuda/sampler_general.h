@@ -9,7 +9,7 @@
 
 namespace musicstar::cuda {
 
-// Lanes that one block decodes: one, or, where lanes are many, four that share each weight.
+// Lanes that one block decodes: one (or a guided pair), or, where lanes are many, four that share each weight.
 constexpr int kGeneralLanes = 4;
 
 // Matrices are [in][out], so that threads of neighbouring outputs read neighbouring weights. In order: first_skip
@@ -29,7 +29,9 @@ template <typename Weight>
 struct GeneralCall {
   explicit GeneralCall(const GeneralPlan& general_plan) : plan(general_plan) {}
   GeneralPlan plan;
-  std::int64_t lanes = 0;
+  std::int64_t lanes = 0;  // that are decoded; in a guided call odd ones are the even ones before them, unheard
+  bool guided = false;
+  float guidance = 1.0f;
   const Weight* matrices = nullptr;
   const float* vectors = nullptr;
   const float* condition = nullptr;  // [frame][lane][depth 2R + S]
@@ -37,7 +39,7 @@ struct GeneralCall {
   float* inputs = nullptr;           // [lane][K], oldest first
   int samples = 0;
   std::int64_t position = 0, pool = 1;
-  const float* uniforms = nullptr;  // as PipelineCall's
+  const float* uniforms = nullptr;  // as PipelineCall's, which also says of which lanes
   const std::uint8_t* forced = nullptr;
   bool philox = false;
   std::uint64_t seed = 0, first_lane = 0, first_index = 0;
@@ -49,7 +51,8 @@ struct GeneralCall {
 // Of dynamic shared memory, for so many lanes a block.
 std::int64_t general_shared_bytes(const GeneralPlan& plan, int lanes_of_block);
 
-// Queues one launch with 1 or kGeneralLanes lanes a block; Weight is float or bf16. Throws Error.
+// Queues one launch with 1, 2 or kGeneralLanes lanes a block, guided ones not with 1; Weight is float or bf16. Throws
+// Error.
 template <typename Weight>
 void launch_sampler_general(const GeneralCall<Weight>& call, int lanes_of_block, cudaStream_t stream);
 

@@ -19,12 +19,13 @@ template <typename Weight>
 class GeneralEngine final : public SamplerEngine {
  public:
   GeneralEngine(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
-                const UsableDevice& device, cudaStream_t stream)
+                const UsableDevice& device, bool guided, cudaStream_t stream)
       : sizes_(sizes),
         plan_(sizes),
-        lanes_(lanes),
-        lanes_of_block_(chosen_lanes_of_block(plan_, lanes, device)),
-        most_frames_(most_projected_frames(condition_rows(sizes) * lanes, sizes.pool)) {
+        guided_(guided),
+        lanes_(decoded_lanes(lanes, guided)),
+        lanes_of_block_(chosen_lanes_of_block(plan_, lanes, device, guided)),
+        most_frames_(most_projected_frames(condition_rows(sizes) * lanes_, sizes.pool)) {
     Carver counted(nullptr);
     lay_out(counted);
     memory_ = DeviceBuffer<unsigned char>(counted.used());
@@ -49,6 +50,7 @@ class GeneralEngine final : public SamplerEngine {
     launch_sampler_condition(condition, stream);
     GeneralCall<Weight> call(plan_);
     call.lanes = lanes_;
+    call.guided = guided_;
     call.matrices = matrices_;
     call.vectors = vectors_;
     call.condition = projected_;
@@ -65,20 +67,23 @@ class GeneralEngine final : public SamplerEngine {
     return std::is_same<Weight, float>::value ? "general fp32" : "general bf16";
   }
   std::string description() const override {
-    return std::to_string((lanes_ + lanes_of_block_ - 1) / lanes_of_block_) + " blocks of " +
-           std::to_string(lanes_of_block_) + (lanes_of_block_ == 1 ? " lane" : " lanes");
+    const int callers_lanes = guided_ ? lanes_of_block_ / 2 : lanes_of_block_;
+    return std::to_string(blocks()) + " blocks of " + std::to_string(callers_lanes) +
+           (callers_lanes == 1 ? " lane" : " lanes") + (guided_ ? ", heard and unheard" : "");
   }
   std::int64_t memory_bytes() const override { return memory_.size(); }
 
  private:
-  static int chosen_lanes_of_block(const GeneralPlan& plan, std::int64_t lanes, const UsableDevice& device) {
-    if (general_shared_bytes(plan, 1) > device.shared_limit) {
+  static int chosen_lanes_of_block(const GeneralPlan& plan, std::int64_t lanes, const UsableDevice& device,
+                                   bool guided) {
+    const int fewest = guided ? 2 : 1;
+    if (general_shared_bytes(plan, fewest) > device.shared_limit) {
       throw Error("the decoder is too wide for this GPU: a lane needs " +
-                  std::to_string(general_shared_bytes(plan, 1)) + " bytes of a block's shared memory, which has " +
+                  std::to_string(general_shared_bytes(plan, fewest)) + " bytes of a block's shared memory, which has " +
                   std::to_string(device.shared_limit));
     }
     const bool four_fit = general_shared_bytes(plan, kGeneralLanes) <= device.shared_limit;
-    return lanes > device.multiprocessors && four_fit ? kGeneralLanes : 1;
+    return lanes > device.multiprocessors && four_fit ? kGeneralLanes : fewest;
   }
 
   std::int64_t blocks() const { return (lanes_ + lanes_of_block_ - 1) / lanes_of_block_; }
@@ -94,6 +99,7 @@ class GeneralEngine final : public SamplerEngine {
     rings_ = pieces.take<float>(ring_floats());
     inputs_ = pieces.take<float>(lanes_ * sizes_.kernel_size);
     projection_.lanes = lanes_;
+    projection_.guided = guided_;
     projection_.condition_channels = channels;
     projection_.rows = rows;
     projection_.weights = condition_weights_;
@@ -116,7 +122,8 @@ class GeneralEngine final : public SamplerEngine {
 
   DecoderSizes sizes_;
   GeneralPlan plan_;
-  std::int64_t lanes_;
+  bool guided_;
+  std::int64_t lanes_;  // that are decoded
   int lanes_of_block_, most_frames_;
   DeviceBuffer<unsigned char> memory_;  // of everything that follows
   Weight* matrices_ = nullptr;
@@ -133,11 +140,11 @@ class GeneralEngine final : public SamplerEngine {
 
 std::unique_ptr<SamplerEngine> make_general_engine(const DecoderSizes& sizes, const DecoderWeights& weights,
                                                    std::int64_t lanes, const UsableDevice& device,
-                                                   cpu::Precision precision, cudaStream_t stream) {
-  if (precision == cpu::Precision::kFp32) {
-    return std::make_unique<GeneralEngine<float>>(sizes, weights, lanes, device, stream);
+                                                   const SamplerOptions& options, cudaStream_t stream) {
+  if (options.precision == cpu::Precision::kFp32) {
+    return std::make_unique<GeneralEngine<float>>(sizes, weights, lanes, device, options.guided, stream);
   }
-  return std::make_unique<GeneralEngine<bf16>>(sizes, weights, lanes, device, stream);
+  return std::make_unique<GeneralEngine<bf16>>(sizes, weights, lanes, device, options.guided, stream);
 }
 
 }  // namespace musicstar::cuda

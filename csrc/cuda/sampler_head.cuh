@@ -1,7 +1,7 @@
 // The block at the end of a pipeline, which closes the circle: skip sum to logits, draw, and the first layer's input.
 //
 // Chain:  y = ReLU(head ReLU(s) + b + condition),  logits = W y + b            to shared memory
-// Side:   code = draw(logits);  u = code / 255 - 0.5
+// Side:   code = draw(logits);  u = code / 255 - 0.5       of a guided lane from both its columns, and back to both
 //         x_0 = w_0 u[t - 1] + w_1 u[t] + b
 //         s_0 = v_0 u[t - 1] + v_1 u[t] + c                                     both to the first block
 //
@@ -139,35 +139,37 @@ __device__ __forceinline__ void side_of_head(const PipelineCall& call, const Pla
     for (int i = 0; i < kLanesOfWarp; ++i) {
       const std::int64_t b =
           static_cast<std::int64_t>(first_group + step.group) * kGroupLanes + warp * kLanesOfWarp + i;
-      if (b >= call.lanes) continue;
-      const std::int64_t at = b * call.samples + step.sample;
+      if (b >= call.lanes || (call.guided && i % 2 == 1)) continue;
+      const std::int64_t lane = call.guided ? b / 2 : b, at = lane * call.samples + step.sample;
       if (call.forced != nullptr) {
         code[i] = call.forced[at];
       } else if (call.philox) {
-        uniform[i] = uniform_of_philox(call.seed, call.first_lane + static_cast<std::uint64_t>(b),
+        uniform[i] = uniform_of_philox(call.seed, call.first_lane + static_cast<std::uint64_t>(lane),
                                        call.first_index + static_cast<std::uint64_t>(step.sample));
       } else if (call.uniforms != nullptr) {
         uniform[i] = call.uniforms[at];
       }
     }
     named_barrier_sync(kLogitsBarrier + parity, 2 * kSide);
-    const float* const logits =
-        reinterpret_cast<const float*>(shared + kShared.logits) + parity * kGroupLanes * kLogitStride;
+    float* const logits = reinterpret_cast<float*>(shared + kShared.logits) + parity * kGroupLanes * kLogitStride;
 #pragma unroll
     for (int i = 0; i < kLanesOfWarp; ++i) {
       const int lane_of_group = warp * kLanesOfWarp + i;
       const std::int64_t b = static_cast<std::int64_t>(first_group + step.group) * kGroupLanes + lane_of_group;
-      if (b >= call.lanes) continue;
-      const float* const row = logits + lane_of_group * kLogitStride;
+      if (b >= call.lanes || (call.guided && i % 2 == 1)) continue;
+      float* const row = logits + lane_of_group * kLogitStride;
+      if (call.guided) warp_guide(row, row + kLogitStride, call.classes, call.guidance, stand.lane);
       if (call.forced == nullptr) {
         code[i] = warp_draw<float>(row, call.classes, uniform[i], call.temperature, stand.lane);
       }
-      const std::int64_t at = b * call.samples + step.sample;
+      const std::int64_t at = (call.guided ? b / 2 : b) * call.samples + step.sample;
       if (stand.lane == 0) {
         call.codes[at] = static_cast<std::uint8_t>(code[i]);
         float* const input = inputs + (step.group * kGroupLanes + lane_of_group) * 2;
-        input[0] = input[1];
-        input[1] = input_of(static_cast<std::uint8_t>(code[i]));
+        for (float* fed = input; fed < input + (call.guided ? 4 : 2); fed += 2) {
+          fed[0] = fed[1];
+          fed[1] = input_of(static_cast<std::uint8_t>(code[i]));
+        }
       }
       if (call.logits != nullptr) {
         for (int a = stand.lane; a < call.classes; a += 32) call.logits[at * call.classes + a] = row[a];

@@ -2,6 +2,7 @@
 // sizes it has. The kernel and its equation: sampler_pipeline.cu.
 //
 // Lanes go in groups of 8, the columns of one tensor-core product; lanes that are missing in the last group are padded.
+// A guided lane takes two columns, an even one that hears the condition and the odd one after it, which hears zeros.
 // A "thread layout" is the order in which the threads of one role hold the accumulators of their tiles, so that the
 // same thread of the next block picks up 16 bytes with one load: [warp][tile of the warp][lane of the warp][4 floats].
 #pragma once
@@ -95,10 +96,12 @@ __host__ __device__ inline std::int64_t ring_slots_before(std::int64_t l, std::i
 struct PipelineCall {
   int depth = 0, layers = 0, classes = 0;
   int pipelines = 1;
-  int blocks = 0;   // of a pipeline: depth + 1, and idle ones to fill its last cluster
-  int cluster = 1;  // blocks of a cluster
-  int groups = 0;   // of all pipelines
-  std::int64_t lanes = 0;
+  int blocks = 0;          // of a pipeline: depth + 1, and idle ones to fill its last cluster
+  int cluster = 1;         // blocks of a cluster
+  int groups = 0;          // of all pipelines
+  std::int64_t lanes = 0;  // that are decoded: columns
+  bool guided = false;
+  float guidance = 1.0f;
 
   const uint4* layer_weights = nullptr;    // [depth][fragments_of_layer]
   const uint4* head_weights = nullptr;     // [fragments_of_head]
@@ -117,7 +120,7 @@ struct PipelineCall {
   std::int64_t position = 0;  // of its first one
   std::int64_t pool = 1;
 
-  // The call's arrays on the device, of this launch's samples.
+  // The call's arrays on the device, of this launch's samples, and of `lanes` lanes, or, guided, half as many.
   const float* uniforms = nullptr;       // [lanes][samples]
   const std::uint8_t* forced = nullptr;  // [lanes][samples]
   bool philox = false;

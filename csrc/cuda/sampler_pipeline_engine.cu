@@ -37,10 +37,11 @@ std::mutex& turn_on_device(int device) {
 class PipelineEngine final : public SamplerEngine {
  public:
   PipelineEngine(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
-                 const UsableDevice& device, const PipelinePlacement& placement, cudaStream_t stream)
+                 const UsableDevice& device, const PipelinePlacement& placement, bool guided, cudaStream_t stream)
       : sizes_(sizes),
         channels_(static_cast<int>(sizes.residual_channels)),
-        lanes_(lanes),
+        guided_(guided),
+        lanes_(decoded_lanes(lanes, guided)),
         device_(device.index),
         placement_(placement),
         most_frames_(most_projected_frames(condition_rows(sizes) * placement.groups * kGroupLanes, sizes.pool)) {
@@ -76,6 +77,7 @@ class PipelineEngine final : public SamplerEngine {
     call.cluster = placement_.cluster;
     call.groups = placement_.groups;
     call.lanes = lanes_;
+    call.guided = guided_;
     call.layer_weights = layer_weights_;
     call.head_weights = head_weights_;
     call.residual_bias = residual_bias_;
@@ -98,9 +100,9 @@ class PipelineEngine final : public SamplerEngine {
     return placement_.cluster > 1 ? "layer-per-SM clusters bf16" : "layer-per-SM bf16";
   }
   std::string description() const override {
-    std::string text = counted(placement_.groups, "group") + " of 8 lanes in " +
-                       counted(placement_.pipelines, "pipeline") + " of " + std::to_string(sizes_.depth() + 1) +
-                       " blocks";
+    const std::string lanes = guided_ ? " of 4 lanes, heard and unheard, in " : " of 8 lanes in ";
+    std::string text = counted(placement_.groups, "group") + lanes + counted(placement_.pipelines, "pipeline") +
+                       " of " + std::to_string(sizes_.depth() + 1) + " blocks";
     if (placement_.cluster > 1) text += ", clusters of " + std::to_string(placement_.cluster);
     return text;
   }
@@ -131,6 +133,7 @@ class PipelineEngine final : public SamplerEngine {
     inputs_ = pieces.take<float>(groups * kGroupLanes * 2);
     packets_ = pieces.take<std::uint64_t>(packet_words());
     projection_.lanes = lanes_;
+    projection_.guided = guided_;
     projection_.condition_channels = sizes_.condition_channels;
     projection_.rows = rows;
     projection_.weights = condition_weights_;
@@ -157,7 +160,8 @@ class PipelineEngine final : public SamplerEngine {
 
   DecoderSizes sizes_;
   int channels_;
-  std::int64_t lanes_;
+  bool guided_;
+  std::int64_t lanes_;  // that are decoded
   int device_;
   PipelinePlacement placement_;
   int most_frames_;
@@ -184,7 +188,7 @@ PipelinePlacement place_pipelines(const DecoderSizes& sizes, std::int64_t lanes,
   constexpr int kLargestCluster = 16;
   const int channels = static_cast<int>(sizes.residual_channels);
   const int busy = static_cast<int>(sizes.depth()) + 1;
-  const int groups = static_cast<int>((lanes + kGroupLanes - 1) / kGroupLanes);
+  const int groups = static_cast<int>((decoded_lanes(lanes, options.guided) + kGroupLanes - 1) / kGroupLanes);
   PipelinePlacement best;
   double best_time = 0.0;
   for (int cluster = 1; cluster <= kLargestCluster; ++cluster) {
@@ -208,8 +212,9 @@ PipelinePlacement place_pipelines(const DecoderSizes& sizes, std::int64_t lanes,
 
 std::unique_ptr<SamplerEngine> make_pipeline_engine(const DecoderSizes& sizes, const DecoderWeights& weights,
                                                     std::int64_t lanes, const UsableDevice& device,
-                                                    const PipelinePlacement& placement, cudaStream_t stream) {
-  return std::make_unique<PipelineEngine>(sizes, weights, lanes, device, placement, stream);
+                                                    const PipelinePlacement& placement, bool guided,
+                                                    cudaStream_t stream) {
+  return std::make_unique<PipelineEngine>(sizes, weights, lanes, device, placement, guided, stream);
 }
 
 }  // namespace musicstar::cuda

@@ -41,6 +41,12 @@ std::int64_t draw(const double* logits, std::int64_t classes, double uniform, do
   return classes - 1;
 }
 
+std::vector<double> guided(const std::vector<double>& heard, const std::vector<double>& unheard, double guidance) {
+  std::vector<double> logits(heard.size());
+  for (std::size_t a = 0; a < logits.size(); ++a) logits[a] = guidance * heard[a] + (1.0 - guidance) * unheard[a];
+  return logits;
+}
+
 Sampler::Sampler(const DecoderSizes& sizes, DecoderWeights weights) : sizes_(sizes), weights_(std::move(weights)) {
   reset(input_of_code(kStartCode));
 }
@@ -95,6 +101,23 @@ void Sampler::feed(std::uint8_t code) {
   inputs_.erase(inputs_.begin());
   inputs_.push_back(input_of_code(code));
   ++position_;
+}
+
+GuidedSampler::GuidedSampler(const DecoderSizes& sizes, const DecoderWeights& weights)
+    : heard_(sizes, weights), unheard_(sizes, weights), no_code_(sizes.condition_channels, 0.0f) {}
+
+void GuidedSampler::reset(float first_input) {
+  heard_.reset(first_input);
+  unheard_.reset(first_input);
+}
+
+std::vector<double> GuidedSampler::next_logits(const float* condition, double guidance) {
+  return guided(heard_.next_logits(condition), unheard_.next_logits(no_code_.data()), guidance);
+}
+
+void GuidedSampler::feed(std::uint8_t code) {
+  heard_.feed(code);
+  unheard_.feed(code);
 }
 
 }  // namespace musicstar::reference

@@ -13,6 +13,7 @@ from typing import Protocol
 from musicstar_ext import models
 from musicstar_ext.atomic import write_atomically
 from musicstar_ext.errors import UserError
+from musicstar_ext.guidance import Guidance
 from musicstar_ext.runtime import Translator, load
 from musicstar_ext.runtime.audio_writing import make_folder, write_audio
 from musicstar_ext.runtime.networks import SEPARATOR
@@ -70,6 +71,7 @@ class TranslationSettings:
     precision: str = "auto"
     device: str = "auto"
     threads: int = 0
+    guidance: Guidance = "auto"
 
 
 class Checkpoints:
@@ -83,6 +85,10 @@ class Checkpoints:
         for path in paths:
             found = models.find(path)
             translator = load(found, settings.device, settings.precision, settings.threads)
+            try:
+                translator.chosen_guidance(settings.guidance)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from None
             domains = translator.checkpoint.domains
             direction = f"{domains['source']}_to_{domains['target']}"
             if direction in self._translators:
@@ -99,6 +105,9 @@ class Checkpoints:
         engine, settings = translator.engine, self._settings
         described = [self._hashes[item.direction], _hash(list(heard.values())), engine.precision, engine.isa]
         described += [str(settings.seed), str(settings.temperature), str(settings.lanes)]
+        guidance = translator.chosen_guidance(settings.guidance)
+        if guidance != 1:
+            described.append(f"guidance {guidance}")
         fingerprint = hashlib.sha256(json.dumps(described).encode()).hexdigest()
         path = self._folder / item.place
         if self._made_from.get(str(item.place)) != fingerprint or not path.is_file():
@@ -126,12 +135,26 @@ class Checkpoints:
 
     def _translate(self, heard: dict[str, Path], translator: Translator, path: Path) -> None:
         audio = {track: read_recording(file) for track, file in heard.items()}
-        seed, temperature, lanes = self._settings.seed, self._settings.temperature, self._settings.lanes
+        settings = self._settings
         mixture = audio.get(translator.checkpoint.domains["source"])
         if mixture is not None:
-            output = translator.translate(mixture, RATE, seed=seed, temperature=temperature, lanes=lanes)
+            output = translator.translate(
+                mixture,
+                RATE,
+                seed=settings.seed,
+                temperature=settings.temperature,
+                lanes=settings.lanes,
+                guidance=settings.guidance,
+            )
         else:
-            output = translator.translate_stems(audio, RATE, seed=seed, temperature=temperature, lanes=lanes)
+            output = translator.translate_stems(
+                audio,
+                RATE,
+                seed=settings.seed,
+                temperature=settings.temperature,
+                lanes=settings.lanes,
+                guidance=settings.guidance,
+            )
         make_folder(path.parent)
         write_audio(path, [output], RATE)
 

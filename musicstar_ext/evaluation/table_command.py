@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from musicstar_ext.errors import UserError
+from musicstar_ext.guidance import guidance_argument
 
 from .pair_command import add_cache_option
 
@@ -56,6 +57,13 @@ def add_material_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of translations (%(default)s)")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of translations (%(default)s)")
     parser.add_argument("--lanes", type=int, default=8, metavar="N", help="of translations (%(default)s)")
+    parser.add_argument(
+        "--guidance",
+        type=guidance_argument,
+        default="auto",
+        metavar="auto|G",
+        help="of translations: how closely decoders follow the code; auto is each model's own (%(default)s)",
+    )
     parser.add_argument("--precision", default="auto", help="of translations: auto, fp32, bf16 or int8 (%(default)s)")
     parser.add_argument("--device", default="auto", help="of translations (%(default)s)")
     parser.add_argument(
@@ -78,13 +86,19 @@ def measured_table(options: argparse.Namespace, quiet: bool = False) -> tuple[An
     from .systems import TranslationSettings, open_system
     from .table import build_table
 
-    check_options(options.seed, options.temperature, options.lanes, "auto")
+    check_options(options.seed, options.temperature, options.lanes, "auto", options.guidance)
     if options.jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {options.jobs}")
     pieces = [name for name in options.pieces.split(",") if name]
     material = open_material(options.material, options.split, pieces)
     settings = TranslationSettings(
-        options.seed, options.temperature, options.lanes, options.precision, options.device, threads=0
+        options.seed,
+        options.temperature,
+        options.lanes,
+        options.precision,
+        options.device,
+        threads=0,
+        guidance=options.guidance,
     )
     make_folder(options.output)
     systems = [open_system(text, material, options.output / "outputs", settings) for text in options.system]
@@ -103,6 +117,7 @@ def measured_table(options: argparse.Namespace, quiet: bool = False) -> tuple[An
         "temperature": options.temperature,
         "lanes": options.lanes,
         "precision": options.precision,
+        "guidance": options.guidance,
         "style_models": [path.name for path in options.style_model],
     }
     return table, material, made_by

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from musicstar_ext.architecture import DecoderConfig, EncoderConfig
+from musicstar_ext.architecture import NetworkConfig
 from musicstar_ext.errors import UserError
 
 from .decoder import GatedResidualLayer
 from .encoder import MusicStarLayer
 from .weights import Network, load_weights
 
+if TYPE_CHECKING:
+    from musicstar_ext.separation.network import SeparatorNetwork  # demucs is optional
+
 WIDTHS = ("channels", "residual_channels", "skip_channels")
 
 
 def start_from_narrower(
-    network: Network, config: EncoderConfig | DecoderConfig, weights: Mapping[str, np.ndarray]
+    network: Network | SeparatorNetwork, config: NetworkConfig, weights: Mapping[str, np.ndarray]
 ) -> None:
     """Put a network's weights, whose config this is, into one that may have more channels; equal ones are copied.
 
@@ -37,7 +41,7 @@ def start_from_narrower(
     ours = dataclasses.asdict(network.config)
     theirs = dataclasses.asdict(config)
     if ours.keys() != theirs.keys():
-        raise UserError("one is an encoder, the other a decoder")
+        raise UserError(f"one is of the type {network.config.type_name}, the other {config.type_name}")
     for name, size in theirs.items():
         if ours[name] != size and (name not in WIDTHS or ours[name] < size):
             kind = "widths may only grow" if name in WIDTHS else "only widths may differ"
@@ -57,7 +61,7 @@ def start_from_narrower(
 
 
 def _doubled(network: nn.Module) -> set[str]:
-    """The names of weights and biases whose outputs are two halves, a gate's and a filter's, that widen each for itself."""
+    """Names of weights and biases whose outputs are two halves, a gate's and a filter's, each of which widens."""
     names = set()
     for path, layer in network.named_modules():
         convolutions: tuple[str, ...] = ()

@@ -34,16 +34,24 @@ class Decoder:
         network: the decoder and the engine.
         seed: of the uniform numbers, 0 <= seed < 2^64.
         temperature: of the draws; 0 takes the most likely code.
+        guidance: 1 decodes plainly; another one (0 to 10) decodes each lane with and without its code.
         progress: told the number of samples of each piece of work done, in all the number of samples decoded and kept.
     """
 
     def __init__(
-        self, network: DecoderNetwork, seed: int, temperature: float, progress: Callable[[float], None]
+        self,
+        network: DecoderNetwork,
+        seed: int,
+        temperature: float,
+        progress: Callable[[float], None],
+        guidance: float = 1.0,
     ) -> None:
         self.network = network
         self.pool = network.config.pool
         self.seed = seed
         self.temperature = temperature
+        self.guidance = guidance
+        self.guided = guidance != 1
         self.progress = progress
         # Frames whose samples are drawn together.
         self.span = 1 if network.engine.gpu is None else max(1, GPU_CALL // self.pool)
@@ -53,7 +61,7 @@ class Decoder:
 
         Shape: blocks of [F, C] -> blocks of [pool].
         """
-        sampler = self.network.sampler(1)
+        sampler = self.network.sampler(1, self.guided)
         for frames in blocks:
             for start in range(0, len(frames), self.span):
                 condition = frames[start : start + self.span]
@@ -103,7 +111,7 @@ class Decoder:
         first = np.array([segment.first for segment in segments]) - origin
         last = first + np.array([-(-count // pool) for count in steps]) - 1
         kept = sum(segment.stop - segment.start for segment in segments) * pool
-        sampler = self.network.sampler(len(segments))
+        sampler = self.network.sampler(len(segments), self.guided)
         codes = np.empty((len(segments), longest), np.uint8)
         for position in range(0, longest, pool * span):
             count = min(pool * span, longest - position)
@@ -122,16 +130,17 @@ class Decoder:
         """
         condition = np.ascontiguousarray(condition)
         engine = self.network.engine
+        how = (self.temperature, self.guidance)
         if engine.gpu is not None:
             assert isinstance(sampler, core.CudaSampler)
             with device_errors(engine):
-                return sampler.draw(condition, count, self.seed, first_number, self.temperature)
+                return sampler.draw(condition, count, self.seed, first_number, *how)
         assert isinstance(sampler, core.Sampler)
         numbers = range(first_number, first_number + len(condition))
         uniforms = np.stack([core.philox_uniforms(self.seed, number, sampler.position, count) for number in numbers])
         call = max(SHORTEST_CALL, CALL * engine.threads // len(numbers))
         drawn = [
-            sampler.sample(condition, np.ascontiguousarray(uniforms[:, start : start + call]), self.temperature)
+            sampler.sample(condition, np.ascontiguousarray(uniforms[:, start : start + call]), *how)
             for start in range(0, count, call)
         ]
         return np.concatenate(drawn, axis=1)

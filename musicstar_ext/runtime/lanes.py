@@ -26,7 +26,7 @@ LONGEST = 10.0  # seconds of one segment in a full group
 SHORTEST = 0.5  # seconds: of less, a lane would mostly warm up
 FADE = 0.050  # seconds
 AUTO_SECONDS = 1.0  # `auto` gives every lane at least this much audio ...
-AUTO_LANES_PER_THREAD = 8  # ... and every thread at most this many lanes,
+AUTO_LANES_PER_THREAD = 8  # ... and every thread at most this many lanes (half of it where each is decoded twice),
 AUTO_LANES_OF_GPU = 1024  # or a GPU as many as keep all of its multiprocessors at work
 MOST_LANES = 4096
 
@@ -111,19 +111,22 @@ def plan_group(rules: LaneRules, number: int, start: int, frames: int, followed:
     ]
 
 
-def choose_lanes(lanes: Lanes, seconds: float | None, threads: int, gpu: bool = False) -> int:
+def choose_lanes(lanes: Lanes, seconds: float | None, threads: int, gpu: bool = False, guided: bool = False) -> int:
     """The number of lanes: as told, or for "auto" by the recording's length and what shares the work.
 
     Args:
         seconds: None for a stream of unknown length, which "auto" decodes sequentially: exactly, and without delay.
         threads: of the CPU.
         gpu: decoded by a GPU, whatever the threads.
+        guided: every lane is decoded with and without its code, so half of them fill a thread or a GPU.
 
     Raises:
         UserError: neither "auto" nor a whole number from 1 to 4096.
     """
     if lanes == "auto":
         most = AUTO_LANES_OF_GPU if gpu else min(AUTO_LANES_PER_THREAD * threads, MOST_LANES)
+        if guided:
+            most = max(1, most // 2)
         return 1 if seconds is None else max(1, min(most, int(seconds / AUTO_SECONDS)))
     if isinstance(lanes, bool) or not isinstance(lanes, int) or not 1 <= lanes <= MOST_LANES:
         raise UserError(f"lanes must be auto or a whole number from 1 to {MOST_LANES}, not {lanes!r}")

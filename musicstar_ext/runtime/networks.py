@@ -50,13 +50,14 @@ class DecoderNetwork:
     weights: Tensors
     engine: Engine
 
-    def sampler(self, lanes: int) -> core.Sampler | core.CudaSampler:
-        """A fresh sampler, all lanes at their first sample."""
+    def sampler(self, lanes: int, guided: bool = False) -> core.Sampler | core.CudaSampler:
+        """A fresh sampler, all lanes at their first sample; only a guided one takes a guidance other than 1."""
         engine, sizes = self.engine, _sizes(self.config)
         with _making("decoder", engine):
             if engine.gpu is None:
-                return core.Sampler(sizes, self.weights, lanes, engine.threads, engine.isa, engine.precision)
-            sampler = core.CudaSampler(sizes, self.weights, lanes, engine.gpu.index, engine.precision)
+                isa, precision = engine.isa, engine.precision
+                return core.Sampler(sizes, self.weights, lanes, engine.threads, isa, precision, guided=guided)
+            sampler = core.CudaSampler(sizes, self.weights, lanes, engine.gpu.index, engine.precision, guided=guided)
             engine.kernels.setdefault("decoder", sampler.kernel)
             return sampler
 

@@ -6,11 +6,12 @@ import math
 import numbers
 
 from musicstar_ext.errors import UserError
+from musicstar_ext.guidance import Guidance, choose_guidance
 
 from .lanes import Lanes, choose_lanes
 
 
-def check_options(seed: int, temperature: float, lanes: Lanes, normalize: str) -> None:
+def check_options(seed: int, temperature: float, lanes: Lanes, normalize: str, guidance: Guidance = "auto") -> None:
     """Raises UserError for a setting out of range; the message says what the range is."""
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 1 << 64:
         raise UserError(f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}")
@@ -19,3 +20,4 @@ def check_options(seed: int, temperature: float, lanes: Lanes, normalize: str) -
     choose_lanes(lanes, None, threads=1)
     if normalize not in ("auto", "off"):
         raise UserError(f"normalize must be auto or off, not {normalize!r}")
+    choose_guidance(guidance, of_model=1.0)

@@ -30,12 +30,14 @@ def decode(
     temperature: float,
     lanes: int,
     progress: Progress | None = None,
+    guidance: float = 1.0,
 ) -> Iterator[dict[str, Audio]]:
     """Translate the recording of each track, given as blocks, by all branches that hear it.
 
     Args:
         recordings: {track that branches hear: [n] float32 blocks at 16 kHz}; not necessarily all tracks.
         gains: {track: factor that brings it to the level that the model was trained at}.
+        guidance: of every decoder; 1 decodes plainly.
         progress: told the seconds of audio of every piece of work done; in all, the mean of the recordings' durations,
             weighted by the work that each makes.
 
@@ -45,8 +47,9 @@ def decode(
     """
     branches = networks.branches_of(recordings)
     paths = list(dict.fromkeys((branch.source, branch.encoder) for branch in branches))
+    times = 1 if guidance == 1 else 2  # that every lane is decoded
     total = sum(work(networks.encoders[encoder]) for _, encoder in paths)
-    total += sum(work(networks.decoders[branch.decoder]) for branch in branches)
+    total += sum(times * work(networks.decoders[branch.decoder]) for branch in branches)
 
     def reporter(share: float) -> Progress:
         return lambda samples: progress(samples * share / SAMPLE_RATE) if progress else None
@@ -63,9 +66,8 @@ def decode(
             sharing = [branch for branch in branches if (branch.source, branch.encoder) == (track, name)]
             for branch, its_frames in zip(sharing, copies(frames, len(sharing)), strict=True):
                 network = networks.decoders[branch.decoder]
-                decoder = Decoder(
-                    network, networks.branch_seed(branch, seed), temperature, reporter(work(network) / total)
-                )
+                told = reporter(times * work(network) / total)
+                decoder = Decoder(network, networks.branch_seed(branch, seed), temperature, told, guidance)
                 if lanes == 1:
                     decoded = decoder.sequential(its_frames)
                 else:

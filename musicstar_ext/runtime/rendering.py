@@ -35,6 +35,7 @@ class Settings:
     temperature: float
     lanes: int
     normalize: Normalize
+    guidance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,8 @@ def render(
         before = dict.fromkeys(sounding, 1.0)
         if auto:
             before = {track: input_gain(each.level, networks.levels[track]) for track, each in sounding.items()}
-        decoded = decode(networks, blocks, before, settings.seed, settings.temperature, settings.lanes, progress)
-        for spans in decoded:
+        seed, temperature, lanes = settings.seed, settings.temperature, settings.lanes
+        for spans in decode(networks, blocks, before, seed, temperature, lanes, progress, settings.guidance):
             store.write(spans)
     gains = {track: 1 / each.gain for track, each in sounding.items()}
     if auto:

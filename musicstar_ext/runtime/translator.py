@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from musicstar_ext import checkpoints, models
 from musicstar_ext.checkpoints import Branch, Checkpoint
 from musicstar_ext.errors import UserError
+from musicstar_ext.guidance import Guidance, choose_guidance
 
 from .decoding import Progress
 from .engine import Engine, choose_engine
@@ -94,6 +95,7 @@ class Translator:
         temperature: float = 1.0,
         lanes: Lanes = "auto",
         normalize: Normalize = "auto",
+        guidance: Guidance = "auto",
         progress: Progress | None = None,
     ) -> Audio:
         """Translate a whole recording.
@@ -109,16 +111,19 @@ class Translator:
                 and device (so a result that must not depend on the machine needs a number).
             normalize: "auto" brings the input to the level that the model was trained at, and the output back to the
                 input's; "off" leaves samples as they are (the sum of several branches may then pass full scale).
+            guidance: how closely the decoders follow the code (docs/guidance.md), 0 to 10; 1 decodes plainly, another
+                one costs twice the products; "auto" takes the model's own.
             progress: told the seconds of audio of every piece of work done; in all, the recording's duration.
 
         Shape: [round(N * 16000 / sample_rate)] float32 at 16 kHz: the input's duration.
 
         Raises:
-            UserError: an argument out of range, no samples, a sample that is NaN or infinite, or a model that hears
-                stems only.
+            UserError: an argument out of range, no samples, a sample that is NaN or infinite, a model that hears stems
+                only, or a guidance other than 1 for a model that has none.
         """
         check_rate(sample_rate)
-        check_options(seed, temperature, lanes, normalize)
+        check_options(seed, temperature, lanes, normalize, guidance)
+        chosen = self.chosen_guidance(guidance)
         self.networks.check_hears_mixture()
         audio = _joined(resample([mono(samples)], sample_rate, SAMPLE_RATE))
         if not len(audio):
@@ -130,7 +135,7 @@ class Translator:
             if progress is not None:
                 progress(SEPARATION_SHARE * len(audio) / SAMPLE_RATE)
             progress = after_separation(progress)
-        return self._render(recordings, seed, temperature, lanes, normalize, progress)
+        return self._render(recordings, seed, temperature, lanes, normalize, chosen, progress)
 
     def translate_stems(
         self,
@@ -141,6 +146,7 @@ class Translator:
         temperature: float = 1.0,
         lanes: Lanes = "auto",
         normalize: Normalize = "auto",
+        guidance: Guidance = "auto",
         progress: Progress | None = None,
     ) -> Audio:
         """Translate stems of one recording, and sum what becomes of them.
@@ -158,7 +164,8 @@ class Translator:
             UserError: as `translate`; or a stem that the model does not hear (a model may hear none).
         """
         check_rate(sample_rate)
-        check_options(seed, temperature, lanes, normalize)
+        check_options(seed, temperature, lanes, normalize, guidance)
+        chosen = self.chosen_guidance(guidance)
         self.networks.check_stems(stems)
         recordings = {}
         for stem, samples in stems.items():
@@ -169,7 +176,7 @@ class Translator:
             if not len(audio):
                 raise UserError(f"stem {stem!r}: there are no samples to translate")
             recordings[stem] = Recording.of(audio)
-        return self._render(recordings, seed, temperature, lanes, normalize, progress)
+        return self._render(recordings, seed, temperature, lanes, normalize, chosen, progress)
 
     def stream(
         self,
@@ -180,6 +187,7 @@ class Translator:
         temperature: float = 1.0,
         lanes: Lanes = 1,
         level: float | None = None,
+        guidance: Guidance = "auto",
     ) -> Iterator[Audio]:
         """Translate a recording of any length as it comes, in bounded memory.
 
@@ -200,10 +208,11 @@ class Translator:
             UserError: as `translate`; for a sample that is NaN or infinite when its block is reached.
         """
         check_rate(sample_rate)
-        check_options(seed, temperature, lanes, "off")
+        check_options(seed, temperature, lanes, "off", guidance)
+        chosen = self.chosen_guidance(guidance)
         networks = self.networks
         networks.check_hears_mixture()
-        lanes = self.engine_lanes(lanes, None)
+        lanes = self.engine_lanes(lanes, None, chosen)
         before, after = 1.0, 1.0
         if level is not None:
             if not math.isfinite(level):
@@ -216,13 +225,17 @@ class Translator:
         else:
             tracks = {networks.source: resample(_mono_blocks(blocks), sample_rate, SAMPLE_RATE)}
             gains = {networks.source: before}
-        spans = decode(networks, tracks, gains, seed, temperature, lanes)
+        spans = decode(networks, tracks, gains, seed, temperature, lanes, guidance=chosen)
         decoded = (summed(list(together.values())) for together in spans)
         return decoded if after == 1.0 else (np.clip(block * np.float32(after), -1, 1) for block in decoded)
 
-    def engine_lanes(self, lanes: Lanes, seconds: float | None) -> int:
+    def chosen_guidance(self, guidance: Guidance) -> float:
+        """What a guidance is for this model: `guidance.choose_guidance`."""
+        return choose_guidance(guidance, self.checkpoint.guidance)
+
+    def engine_lanes(self, lanes: Lanes, seconds: float | None, guidance: float = 1.0) -> int:
         """How many lanes decode a recording of so many seconds on this engine: `lanes.choose_lanes`."""
-        return choose_lanes(lanes, seconds, self.engine.threads, gpu=self.engine.gpu is not None)
+        return choose_lanes(lanes, seconds, self.engine.threads, gpu=self.engine.gpu is not None, guided=guidance != 1)
 
     def separator_gain(self, level: float, normalize: Normalize) -> float:
         """What a recording of a gated level is multiplied with before it is taken apart: the separator's level."""
@@ -239,10 +252,11 @@ class Translator:
         temperature: float,
         lanes: Lanes,
         normalize: Normalize,
+        guidance: float,
         progress: Progress | None,
     ) -> Audio:
         seconds = max(recording.samples for recording in recordings.values()) / SAMPLE_RATE
-        settings = Settings(seed, temperature, self.engine_lanes(lanes, seconds), normalize)
+        settings = Settings(seed, temperature, self.engine_lanes(lanes, seconds, guidance), normalize, guidance)
         return _joined(render(self.networks, recordings, settings, MemoryStore(), progress))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -108,8 +109,25 @@ def test_checkpoints_translate_once(
     stamps = [path.stat().st_mtime_ns for path in made]
     assert run(*arguments) == 0
     assert [path.stat().st_mtime_ns for path in made] == stamps
+    assert run(*arguments, "--guidance", 1) == 0  # plain already
+    assert [path.stat().st_mtime_ns for path in made] == stamps
     assert run(*arguments, "--seed", 1) == 0
     assert all(path.stat().st_mtime_ns > stamp for path, stamp in zip(made, stamps, strict=True))
+
+
+def test_another_guidance_makes_other_outputs(
+    tiny_checkpoint: Checkpoint, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model, out = tmp_path / "tiny.safetensors", tmp_path / "out"
+    checkpoints.save(dataclasses.replace(tiny_checkpoint, guidance=1.5), model)
+    arguments = ("table", clips, "--pieces", "001", f"--system=tiny={model}", "-o", out, "--jobs", 1, "--json")
+    outputs = []
+    for guidance in ("auto", 1.5, 1, 3):
+        assert run(*arguments, "--guidance", guidance) == 0
+        assert json.loads(capsys.readouterr().out)["made_by"]["guidance"] == guidance
+        outputs.append((out / "outputs/tiny/001.0.wav").read_bytes())
+    assert outputs[0] == outputs[1]
+    assert len(set(outputs)) == 3
 
 
 def test_a_prepared_set_with_notes(prepared: Path, tmp_path: Path) -> None:
@@ -136,6 +154,7 @@ BAD = {
     "a name twice": (lambda clips, tmp: [clips, f"--system=a={clips}", f"--system=a={clips}"], "are called 'a'"),
     "a baseline's name": (lambda clips, tmp: [clips, f"--system=gold={clips}"], "are called 'gold'"),
     "no jobs": (lambda clips, tmp: [clips, "--jobs", "0"], "--jobs must be at least 1"),
+    "no such guidance": (lambda clips, tmp: [clips, "--guidance", "-1"], "guidance must be a number from 0 to 10"),
     "no lanes": (lambda clips, tmp: [clips, "--lanes", "0"], "lanes"),
     "no style network": (lambda clips, tmp: [clips, "--style-model", tmp / "none.safetensors"], "none.safetensors"),
 }

@@ -242,6 +242,7 @@ def test_the_notes_first_then_the_playing(noted_set, tmp_path):
     second = checkpoints.load(parts["decoder"]).weights["decoder"]
     assert any((found.weights["decoder"][name] != weight).any() for name, weight in second.items())
     assert found.training["config"]["init_from"] == "encoder=latest.safetensors,decoder=latest.safetensors"
+    assert (found.guidance, first.guidance) == (1.0, None)  # it has learnt what no code means
     assert train(noted_set, both, "steps=5", resume=True) == 0
 
 

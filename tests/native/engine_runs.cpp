@@ -54,7 +54,7 @@ const float* DecoderInput::condition_at(std::int64_t lane, std::int64_t sample) 
 }
 
 Decoded decode(cpu::Sampler& sampler, std::int64_t lanes, const DecoderInput& input, Feeding feeding,
-               const std::vector<std::int64_t>& cuts, std::int64_t first_lane, float temperature) {
+               const std::vector<std::int64_t>& cuts, std::int64_t first_lane, float temperature, float guidance) {
   const std::int64_t classes = input.sizes.classes, channels = input.sizes.condition_channels;
   Decoded decoded;
   decoded.codes.resize(lanes * input.samples);
@@ -69,6 +69,7 @@ Decoded decode(cpu::Sampler& sampler, std::int64_t lanes, const DecoderInput& in
     call.samples = count;
     call.frames = sampler.frames_touched(count);
     call.temperature = temperature;
+    call.guidance = guidance;
     // A call's arrays hold its samples only: each lane's piece is copied together.
     std::vector<float> condition, uniforms;
     std::vector<std::uint8_t> forced;
@@ -102,33 +103,70 @@ Decoded decode(cpu::Sampler& sampler, std::int64_t lanes, const DecoderInput& in
   return decoded;
 }
 
-std::vector<double> reference_logits(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane) {
-  reference::Sampler sampler(decoder.sizes, decoder.weights);
+namespace {
+
+// `next`: the logits for a condition frame; `feed`: what the sample turned out to be.
+template <class Next, class Feed>
+std::vector<double> forced_logits(const DecoderInput& input, std::int64_t lane, const Next& next, const Feed& feed) {
   std::vector<double> logits;
   for (std::int64_t t = 0; t < input.samples; ++t) {
-    const std::vector<double> next = sampler.next_logits(input.condition_at(lane, t));
-    logits.insert(logits.end(), next.begin(), next.end());
-    sampler.feed(input.codes[lane * input.samples + t]);
+    const std::vector<double> of_sample = next(input.condition_at(lane, t));
+    logits.insert(logits.end(), of_sample.begin(), of_sample.end());
+    feed(input.codes[lane * input.samples + t]);
   }
   return logits;
 }
 
-std::vector<std::uint8_t> reference_draws(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane,
-                                          float temperature) {
-  reference::Sampler sampler(decoder.sizes, decoder.weights);
+template <class Next, class Feed>
+std::vector<std::uint8_t> drawn_codes(const DecoderInput& input, std::int64_t lane, float temperature, const Next& next,
+                                      const Feed& feed) {
   std::vector<std::uint8_t> codes;
   for (std::int64_t t = 0; t < input.samples; ++t) {
-    const std::vector<double> logits = sampler.next_logits(input.condition_at(lane, t));
+    const std::vector<double> logits = next(input.condition_at(lane, t));
     const auto drawn_with = [&](double uniform) {
-      return reference::draw(logits.data(), decoder.sizes.classes, uniform, static_cast<double>(temperature));
+      return reference::draw(logits.data(), input.sizes.classes, uniform, static_cast<double>(temperature));
     };
     const double uniform = static_cast<double>(input.uniforms[lane * input.samples + t]);
     // A uniform nearer to a border between two codes than single precision can tell would test luck.
     REQUIRE(drawn_with(uniform - 1e-6) == drawn_with(uniform + 1e-6));
     codes.push_back(static_cast<std::uint8_t>(drawn_with(uniform)));
-    sampler.feed(codes.back());
+    feed(codes.back());
   }
   return codes;
+}
+
+}  // namespace
+
+std::vector<double> reference_logits(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane) {
+  reference::Sampler sampler(decoder.sizes, decoder.weights);
+  return forced_logits(
+      input, lane, [&](const float* frame) { return sampler.next_logits(frame); },
+      [&](std::uint8_t code) { sampler.feed(code); });
+}
+
+std::vector<std::uint8_t> reference_draws(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane,
+                                          float temperature) {
+  reference::Sampler sampler(decoder.sizes, decoder.weights);
+  return drawn_codes(
+      input, lane, temperature, [&](const float* frame) { return sampler.next_logits(frame); },
+      [&](std::uint8_t code) { sampler.feed(code); });
+}
+
+std::vector<double> guided_logits(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane,
+                                  float guidance) {
+  reference::GuidedSampler sampler(decoder.sizes, decoder.weights);
+  return forced_logits(
+      input, lane, [&](const float* frame) { return sampler.next_logits(frame, static_cast<double>(guidance)); },
+      [&](std::uint8_t code) { sampler.feed(code); });
+}
+
+std::vector<std::uint8_t> guided_draws(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane,
+                                       float temperature, float guidance) {
+  reference::GuidedSampler sampler(decoder.sizes, decoder.weights);
+  return drawn_codes(
+      input, lane, temperature,
+      [&](const float* frame) { return sampler.next_logits(frame, static_cast<double>(guidance)); },
+      [&](std::uint8_t code) { sampler.feed(code); });
 }
 
 }  // namespace musicstar::tests

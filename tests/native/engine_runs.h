@@ -60,7 +60,8 @@ enum class Feeding { kForced, kDrawn };
 
 // The lanes `first_lane` .. of the input through a sampler that has as many, in pieces that end at `cuts`.
 Decoded decode(cpu::Sampler& sampler, std::int64_t lanes, const DecoderInput& input, Feeding feeding,
-               const std::vector<std::int64_t>& cuts = {}, std::int64_t first_lane = 0, float temperature = 1.0f);
+               const std::vector<std::int64_t>& cuts = {}, std::int64_t first_lane = 0, float temperature = 1.0f,
+               float guidance = 1.0f);
 
 // The reference's logits [T][A] for one lane with its codes fed back.
 std::vector<double> reference_logits(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane);
@@ -68,5 +69,11 @@ std::vector<double> reference_logits(const RandomDecoder& decoder, const Decoder
 // What the reference draws [T] for one lane from its uniforms; requires that none of these is a matter of luck.
 std::vector<std::uint8_t> reference_draws(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane,
                                           float temperature);
+
+// The same of a guided lane.
+std::vector<double> guided_logits(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane,
+                                  float guidance);
+std::vector<std::uint8_t> guided_draws(const RandomDecoder& decoder, const DecoderInput& input, std::int64_t lane,
+                                       float temperature, float guidance);
 
 }  // namespace musicstar::tests

@@ -68,5 +68,5 @@ def test_what_does_not_fit(change, message):
     config = dataclasses.replace(ENCODER, **change)
     with pytest.raises(UserError, match=message):
         start_from_narrower(build_encoder(ENCODER), config, to_checkpoint_weights(build_encoder(config)))
-    with pytest.raises(UserError, match="one is an encoder, the other a decoder"):
+    with pytest.raises(UserError, match="one is of the type encoder, the other decoder"):
         start_from_narrower(build_encoder(ENCODER), DECODER, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -53,6 +54,17 @@ def test_draws_equal_the_cpus(
     audio = tone(0.05)
     found = on_gpu.translate(audio, 16_000, lanes=lanes, seed=3)
     np.testing.assert_array_equal(found, on_cpu.translate(audio, 16_000, lanes=lanes, seed=3))
+
+
+def test_guided_draws_equal_the_cpus(tiny_checkpoint: Checkpoint, tone: Tone) -> None:
+    checkpoint, audio = dataclasses.replace(tiny_checkpoint, guidance=2.0), tone(0.03)
+    outputs = [
+        Translator(checkpoint, choose_engine(device, "fp32", 1)).translate(audio, 16_000, lanes=1, guidance=guidance)
+        for device in ("cuda", "cpu")
+        for guidance in ("auto", 2.0)
+    ]
+    for output in outputs[1:]:
+        np.testing.assert_array_equal(output, outputs[0])
 
 
 def test_a_stream_in_blocks_is_the_whole(on_gpu: Translator, tone: Tone) -> None:
@@ -108,26 +120,34 @@ def test_the_encoder_equals_the_reference(precision: str, tolerance: float) -> N
     assert encoder.memory_bytes > 0
 
 
-def test_the_sampler_draws_as_the_reference() -> None:
-    samples, lanes = 60, 3
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_the_sampler_draws_as_the_reference(guidance: float) -> None:
+    samples, lanes, guided = 60, 3, guidance != 1
     weights = random_weights(SMALL_DECODER)
     condition = np.stack([random_condition(SMALL_DECODER, samples, seed=lane) for lane in range(lanes)])
     uniforms = np.stack([core.philox_uniforms(5, 7 + lane, 0, samples) for lane in range(lanes)])
-    sampler = core.CudaSampler(sizes(SMALL_DECODER), weights, lanes, precision="fp32")
-    found = sampler.sample(condition, uniforms)
-    reference = core.ReferenceSampler(sizes(SMALL_DECODER), weights)
+    sampler = core.CudaSampler(sizes(SMALL_DECODER), weights, lanes, precision="fp32", guided=guided)
+    found = sampler.sample(condition, uniforms, 1.0, guidance)
+    reference = core.ReferenceSampler(sizes(SMALL_DECODER), weights, guided)
     for lane in range(lanes):
         reference.reset()
-        np.testing.assert_array_equal(found[lane], reference.sample(condition[lane], uniforms[lane]))
+        expected = reference.sample(condition[lane], uniforms[lane], 1.0, guidance)
+        np.testing.assert_array_equal(found[lane], expected)
     # The same uniforms, made on the GPU.
     sampler.reset()
-    np.testing.assert_array_equal(sampler.draw(condition, samples, seed=5, first_lane=7), found)
+    drawn = sampler.draw(condition, samples, seed=5, first_lane=7, guidance=guidance)
+    np.testing.assert_array_equal(drawn, found)
     assert sampler.position == samples
     sampler.reset()
-    logits = sampler.score(condition, found)
+    logits = sampler.score(condition, found, guidance)
     reference.reset()
-    np.testing.assert_allclose(logits[0], reference.score(condition[0], found[0]), atol=FP32_TOLERANCE)
+    expected = reference.score(condition[0], found[0], guidance)
+    np.testing.assert_allclose(logits[0], expected, atol=2 * guidance * FP32_TOLERANCE)
     assert (sampler.lanes, sampler.device, sampler.precision) == (lanes, 0, "fp32")
+    assert sampler.guided == guided
+    if not guided:
+        with pytest.raises(ValueError, match="guidance other than 1"):
+            sampler.draw(condition, samples, seed=5, first_lane=7, guidance=2.0)
     assert "fp32" in sampler.kernel
     assert sampler.description
     assert sampler.memory_bytes > 0

@@ -110,9 +110,9 @@ def test_while_decoding(
 ) -> None:
     make = DecoderNetwork.sampler
 
-    def make_and_press(network: DecoderNetwork, count: int) -> object:
+    def make_and_press(network: DecoderNetwork, count: int, guided: bool) -> object:
         assert count == lanes
-        sampler = make(network, count)
+        sampler = make(network, count, guided)
         ctrl_c.start()
         return sampler
 

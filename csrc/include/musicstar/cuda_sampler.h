@@ -64,6 +64,8 @@ struct SamplerOptions {
   // for the general kernel, the activations that meet them); all sums are fp32. No int8.
   cpu::Precision precision = cpu::Precision::kBf16;
   SamplerPath path = SamplerPath::kFastest;
+  // As cpu::make_sampler's: every lane is decoded twice, which takes twice the room.
+  bool guided = false;
   // For tests: blocks of a cluster, pipelines side by side, and samples of one launch. 0 chooses.
   int cluster = 0, pipelines = 0;
   std::int64_t launch_samples = 0;

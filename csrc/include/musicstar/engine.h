@@ -32,7 +32,9 @@ class Encoder {
 // never.
 enum class Split { kWhereFaster, kAlways, kNever };
 
-// The decoder, sample by sample, for B independent lanes.
+// The decoder, sample by sample, for B independent lanes. A guided one (kMostGuidance) keeps two states a lane, one
+// that hears the condition and one that hears zeros; both are fed the one code that is drawn, or forced. Callers see B
+// lanes.
 class Sampler {
  public:
   // One call's input and output. Lane b's row of an array starts b rows in.
@@ -43,8 +45,9 @@ class Sampler {
     const float* uniforms = nullptr;       // [B][samples], to draw; or
     const std::uint8_t* forced = nullptr;  // [B][samples], to be fed in place of draws
     float temperature = 1.0f;              // 0: the most likely code
+    float guidance = 1.0f;                 // 0 .. kMostGuidance; 1 where the sampler is not guided
     std::uint8_t* codes = nullptr;         // [B][samples] out, may be null
-    float* logits = nullptr;               // [B][samples][A] out, may be null
+    float* logits = nullptr;               // [B][samples][A] out, those that were drawn from; may be null
   };
 
   virtual ~Sampler() = default;
@@ -60,6 +63,6 @@ std::unique_ptr<Encoder> make_encoder(const EncoderSizes& sizes, const EncoderWe
                                       Precision precision = Precision::kFp32);
 std::unique_ptr<Sampler> make_sampler(const DecoderSizes& sizes, const DecoderWeights& weights, std::int64_t lanes,
                                       int threads, Isa isa, Precision precision = Precision::kFp32,
-                                      Split split = Split::kWhereFaster);
+                                      Split split = Split::kWhereFaster, bool guided = false);
 
 }  // namespace musicstar::cpu

@@ -70,4 +70,10 @@ inline float input_of_code(std::uint8_t code) { return static_cast<float>(code) 
 // Generation starts as if this code had come before the first sample.
 constexpr std::uint8_t kStartCode = 128;
 
+// Classifier-free guidance (Ho and Salimans 2022): a decoder that has learnt to play without a code, too, draws from
+//   guidance * heard + (1 - guidance) * unheard
+// where `heard` are its logits given the code, and `unheard` those with the same past and a code of zeros. 1 is the
+// plain decoder, more follows the code more closely. Between 0 and this:
+constexpr float kMostGuidance = 10.0f;
+
 }  // namespace musicstar

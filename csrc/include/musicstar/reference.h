@@ -19,6 +19,10 @@ std::vector<double> convolve(const std::vector<double>& x, std::int64_t in, cons
 // temperature) exceeds it. Temperature 0 takes the most likely code, the lowest one among equals.
 std::int64_t draw(const double* logits, std::int64_t classes, double uniform, double temperature);
 
+// Logits that follow the code more (guidance above 1) or less than `heard` does: guidance * heard + (1 - guidance) *
+// unheard, which is unheard + guidance * (heard - unheard), exactly `heard` for 1 and exactly `unheard` for 0.
+std::vector<double> guided(const std::vector<double>& heard, const std::vector<double>& unheard, double guidance);
+
 // Codes [T] -> code frames [F][C], F = T / pool (a last partial frame is dropped).
 std::vector<double> encode(const EncoderSizes& sizes, const EncoderWeights& weights, const std::uint8_t* codes,
                            std::int64_t samples);
@@ -46,6 +50,21 @@ class Sampler {
   std::int64_t position_ = 0;
   std::vector<double> inputs_;                // [K]: the newest inputs, oldest first
   std::vector<std::vector<double>> history_;  // per layer: every input so far, [position][R]
+};
+
+// The same lane heard and unheard: two samplers with one past, the second one's condition zero in every frame.
+class GuidedSampler {
+ public:
+  GuidedSampler(const DecoderSizes& sizes, const DecoderWeights& weights);
+
+  void reset(float first_input);
+  std::vector<double> next_logits(const float* condition, double guidance);
+  void feed(std::uint8_t code);
+  std::int64_t position() const { return heard_.position(); }
+
+ private:
+  Sampler heard_, unheard_;
+  std::vector<float> no_code_;  // [C] zeros
 };
 
 }  // namespace musicstar::reference
