@@ -79,10 +79,8 @@ def _codes(prepared: PreparedSet, split: str, checkpoint: Checkpoint) -> Frames:
     load_weights(network, checkpoint.weights["encoder"])
     crops = Crops(prepared, split, (source,), CROP_FRAMES * config.pool, 1, seed=0)
     with torch.inference_mode():
-        found = [
-            network(torch.from_numpy(crops.batch(number)[source]))[0].T.double().numpy() for number in range(CROPS)
-        ]
-    return np.concatenate(found)
+        codes = [network(torch.from_numpy(crops.batch(number)[source]))[0] for number in range(CROPS[split])]
+    return torch.cat(codes, dim=1).T.double().numpy()
 
 
 def _ridge(x: Frames, y: Frames) -> tuple[Frames, NDArray[np.float64]]:

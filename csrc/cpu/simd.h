@@ -49,9 +49,9 @@ inline Vector clamp(Vector x, float low, float high) {
 constexpr float kRounder =
     12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer, which stands in the low bits
 
-// e^x to about 1e-7 relative, x clamped to +-87: 2^n by the exponent field, 2^f by a polynomial on [-1/2, 1/2].
-inline Vector exponential(Vector x) {
-  x = clamp(x, -87.0f, 87.0f);
+// e^x to about 1e-7 relative, x clamped to +-limit: 2^n by the exponent field, 2^f by a polynomial on [-1/2, 1/2].
+inline Vector exponential(Vector x, float limit = 87.0f) {
+  x = clamp(x, -limit, limit);
   const Vector rounded = x * 1.44269504f + kRounder;
   const Vector n = rounded - kRounder;
   const Vector f = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
@@ -84,10 +84,11 @@ inline Vector coarse_reciprocal(Vector x) { return 1.0f / x; }
 inline Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
 inline Vector coarse_sigmoid(Vector x) { return coarse_reciprocal(1.0f + coarse_exponential(-x)); }
 
-// sigmoid(gate) * tanh(filter) with one division: (1 - e) / ((1 + e)(1 + g)), e = exp(-2 filter), g = exp(-gate). Where
-// both are huge their product is infinite and the quotient 0, as it should be.
+// sigmoid(gate) * tanh(filter) with one division: (1 - e) / ((1 + e)(1 + g)), e = exp(-2 filter), g = exp(-gate). The
+// tanh is -1 or 1 long before e^40. A larger e would make the product infinite, and the quotient 0, of gates that are
+// open yet; with this one it is infinite only where the gate is below 1e-20.
 inline Vector gated_activation(Vector gate, Vector filter) {
-  const Vector e = exponential(filter * -2.0f);
+  const Vector e = exponential(filter * -2.0f, 40.0f);
   const Vector g = exponential(-gate);
   return (1.0f - e) / ((1.0f + e) * (1.0f + g));
 }

@@ -49,6 +49,24 @@ def test_logits_equal_the_reference(isa, kernel_size, lanes, threads):
     np.testing.assert_allclose(found, repeated(expected, lanes), atol=FP32_TOLERANCE)
 
 
+@pytest.mark.parametrize("filter_", [-90.0, -45.0, -15.0, 45.0, 90.0])
+@pytest.mark.parametrize("gate", [-100.0, -6.0, 0.0, 6.0, 100.0])
+def test_saturated_gates(isa, gate, filter_):
+    """A tanh that has reached -1 must not close a gate that is open yet: -sigmoid(-6) is -0.0025, not 0."""
+    config = DecoderConfig(blocks=1, layers=1, residual_channels=8, skip_channels=8, condition_channels=1, pool=10)
+    weights = {name: np.zeros_like(weight) for name, weight in random_weights(config).items()}
+    weights["layers.0.dilated.bias"] = np.repeat(np.float32([gate, filter_]), 8)
+    weights["layers.0.skip.weight"] = 100 * np.sign(filter_) * np.eye(8, dtype=np.float32)[:, :, None]
+    weights["head.weight"] = np.eye(8, dtype=np.float32)[:, :, None]
+    weights["logits.weight"] = np.ones_like(weights["logits.weight"])
+    weights = {name: weight.astype(np.float32) for name, weight in weights.items()}
+    codes, condition = random_codes(20), random_condition(config, 20)
+    expected = core.ReferenceSampler(sizes(config), weights).score(condition, codes)
+    assert expected[0, 0] == pytest.approx(800 / (1 + np.exp(-gate)), rel=1e-5, abs=1e-6)
+    found = core.Sampler(sizes(config), weights, isa=isa).score(condition[None], codes[None])[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_full_size_logits_equal_the_reference(isa):
     config = DecoderConfig()
     weights = random_weights(config)
