@@ -43,6 +43,8 @@ class MixtureSupervisedConfig(AutoencoderRecipe):
         self._require(self.code_dropout <= 1, "code_dropout", "at most 1")
         if self.learns == "encoder" and not self.note_weight:
             raise UserError("learns=encoder needs a note_weight: without a decoder there is nothing else to learn")
+        if self.learns == "encoder" and (self.code_dropout or self.teacher_noise):
+            raise UserError("learns=encoder has no use for code_dropout and teacher_noise: the decoder stays as it is")
         if self.learns == "decoder" and self.note_weight:
             raise UserError("learns=decoder has no use for note_weight: the encoder stays as it is")
 

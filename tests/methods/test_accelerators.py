@@ -220,6 +220,7 @@ def test_a_decoder_alone_learns_to_play_and_the_encoder_stays():
     [
         ({"learns": "encoder"}, "learns=encoder needs a note_weight"),
         ({"learns": "decoder", "note_weight": 1.0}, "learns=decoder has no use for note_weight"),
+        ({"learns": "encoder", "note_weight": 1.0, "code_dropout": 0.1}, "learns=encoder has no use for code_dropout"),
         ({"code_dropout": 1.5}, "code_dropout must be at most 1"),
     ],
 )
