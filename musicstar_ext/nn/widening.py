@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,29 +18,28 @@ from musicstar_ext.errors import UserError
 
 from .decoder import GatedResidualLayer
 from .encoder import MusicStarLayer
-from .weights import Network, load_weights
-
-if TYPE_CHECKING:
-    from musicstar_ext.separation.network import SeparatorNetwork  # demucs is optional
+from .weights import load_weights
 
 WIDTHS = ("channels", "residual_channels", "skip_channels")
 
 
-def start_from_narrower(
-    network: Network | SeparatorNetwork, config: NetworkConfig, weights: Mapping[str, np.ndarray]
-) -> None:
+def start_from_narrower(network: nn.Module, config: NetworkConfig, weights: Mapping[str, np.ndarray]) -> None:
     """Put a network's weights, whose config this is, into one that may have more channels; equal ones are copied.
+
+    Args:
+        network: any with a `config`.
 
     Raises:
         UserError: the networks differ in more than their widths, or a width would shrink.
     """
-    if config == network.config:
+    own: NetworkConfig = network.config  # type: ignore[assignment]
+    if config == own:
         load_weights(network, weights)
         return
-    ours = dataclasses.asdict(network.config)
+    ours = dataclasses.asdict(own)
     theirs = dataclasses.asdict(config)
     if ours.keys() != theirs.keys():
-        raise UserError(f"one is of the type {network.config.type_name}, the other {config.type_name}")
+        raise UserError(f"one is of the type {own.type_name}, the other {config.type_name}")
     for name, size in theirs.items():
         if ours[name] != size and (name not in WIDTHS or ours[name] < size):
             kind = "widths may only grow" if name in WIDTHS else "only widths may differ"
