@@ -38,6 +38,7 @@ class Method(nn.Module, ABC):
         tracks: everything that it crops from the set.
         augmented_tracks: those of `tracks` of which it wants a pitch-shifted twin as well, as `"<track> augmented"`.
         noted_stems: stems of which training crops come with their notes, `"<stem> notes"`, float32 [B, F, 88].
+        guidance: `Checkpoint.guidance`: 1 where its decoders learn to play without a code, too.
         frame_samples: crops are whole multiples of this; one frame of the notes.
     """
 
@@ -52,6 +53,7 @@ class Method(nn.Module, ABC):
     tracks: tuple[str, ...]
     augmented_tracks: tuple[str, ...] = ()
     noted_stems: tuple[str, ...] = ()
+    guidance: float | None = None
     frame_samples: int
 
     @abstractmethod

@@ -67,6 +67,8 @@ class MixtureSupervised(Method):
         if config.learns != "both":
             idle = self.decoder if config.learns == "encoder" else self.encoder
             idle.requires_grad_(False)
+        if config.code_dropout:
+            self.guidance = 1.0
         if config.note_weight:
             self.noted_stems = tuple(domains[source])
             self.notes = NoteReader(config.encoder.code_channels, len(self.noted_stems))

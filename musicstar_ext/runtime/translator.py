@@ -122,7 +122,7 @@ class Translator:
                 only, or a guidance other than 1 for a model that has none.
         """
         check_rate(sample_rate)
-        check_options(seed, temperature, lanes, normalize, guidance)
+        check_options(seed, temperature, lanes, normalize)
         chosen = self.chosen_guidance(guidance)
         self.networks.check_hears_mixture()
         audio = _joined(resample([mono(samples)], sample_rate, SAMPLE_RATE))
@@ -164,7 +164,7 @@ class Translator:
             UserError: as `translate`; or a stem that the model does not hear (a model may hear none).
         """
         check_rate(sample_rate)
-        check_options(seed, temperature, lanes, normalize, guidance)
+        check_options(seed, temperature, lanes, normalize)
         chosen = self.chosen_guidance(guidance)
         self.networks.check_stems(stems)
         recordings = {}
@@ -208,7 +208,7 @@ class Translator:
             UserError: as `translate`; for a sample that is NaN or infinite when its block is reached.
         """
         check_rate(sample_rate)
-        check_options(seed, temperature, lanes, "off", guidance)
+        check_options(seed, temperature, lanes, "off")
         chosen = self.chosen_guidance(guidance)
         networks = self.networks
         networks.check_hears_mixture()

@@ -306,7 +306,7 @@ class Training:
             sample_rate=self._prepared.sample_rate,
             step=self.step,
             training=self._provenance(),
-            guidance=1.0 if getattr(self.recipe, "code_dropout", 0) else None,
+            guidance=self.model.guidance,
         )
 
     def _provenance(self) -> dict[str, Any]:
