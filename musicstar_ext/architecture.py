@@ -150,6 +150,47 @@ class DecoderConfig(_NetworkConfig):
 
 
 @dataclass(frozen=True)
+class SpectrumConfig(_NetworkConfig):
+    """From code frames to the power spectrum that the target is expected to have there (docs/shaping.md).
+
+    A convolution over `kernel_size` code frames and two 1x1s, ReLU between them. `window` is the number of samples that
+    a spectrum is of; `pool` and `code_channels` are the encoder's.
+    """
+
+    type_name: ClassVar[str] = "spectrum"
+    floor: ClassVar[float] = 1e-9  # below any power that counts, full scale at 1: 8-bit mu-law has more noise on music
+
+    code_channels: int = 64
+    pool: int = 800
+    kernel_size: int = 5
+    hidden_channels: int = 384
+    window: int = 2048
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kernel_size % 2 == 0:
+            raise UserError(f"{self.type_name}: kernel_size must be odd, not {self.kernel_size}")
+        if self.window % 16:
+            raise UserError(f"{self.type_name}: window must be a multiple of 16, not {self.window}")
+
+    @property
+    def bins(self) -> int:
+        """Of a spectrum, from 0 to half the sample rate."""
+        return self.window // 2 + 1
+
+    def tensor_shapes(self) -> Shapes:
+        c, h = self.code_channels, self.hidden_channels
+        return {
+            "first.weight": (h, c, self.kernel_size),
+            "first.bias": (h,),
+            "second.weight": (h, h, 1),
+            "second.bias": (h,),
+            "log_power.weight": (self.bins, h, 1),
+            "log_power.bias": (self.bins,),
+        }
+
+
+@dataclass(frozen=True)
 class SeparatorSizes(_NetworkConfig):
     """The sizes of a waveform Demucs (Defossez et al., arXiv:1911.13254); the defaults are those of its 2019 code.
 
@@ -250,9 +291,9 @@ class SeparatorConfig(SeparatorSizes):
         return shapes
 
 
-NetworkConfig = EncoderConfig | DecoderConfig | SeparatorConfig
-_CONFIGS: dict[str, type[EncoderConfig] | type[DecoderConfig] | type[SeparatorConfig]] = {
-    config.type_name: config for config in (EncoderConfig, DecoderConfig, SeparatorConfig)
+NetworkConfig = EncoderConfig | DecoderConfig | SpectrumConfig | SeparatorConfig
+_CONFIGS: dict[str, type[NetworkConfig]] = {
+    config.type_name: config for config in (EncoderConfig, DecoderConfig, SpectrumConfig, SeparatorConfig)
 }
 
 

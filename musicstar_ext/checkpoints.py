@@ -45,6 +45,8 @@ FORMAT_VERSION = 1
 LARGEST_CHECKPOINT = 4 << 30  # bytes
 STORED_TYPES = ("float32", "bfloat16")
 
+SPECTRUM = "spectrum"  # the network that tells the target's spectrum from the code of the only branch
+
 Tensors = dict[str, np.ndarray]
 
 

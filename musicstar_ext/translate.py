@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import models
 from .errors import CommandParser, UserError, report_error, run_command
 from .guidance import guidance_argument
+from .shaping import shaping_argument
 
 if TYPE_CHECKING:
     from .checkpoints import Branch
@@ -63,6 +64,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="auto|G",
         help="1 is plain, more follows the code closer",
     )
+    add(
+        "--shaping",
+        type=shaping_argument,
+        default="auto",
+        metavar="auto|S",
+        help="0 to 1: how far to bring the output to the spectrum that the code tells",
+    )
     add("--normalize", choices=("auto", "off"), default="auto", help="auto keeps the input's loudness (%(default)s)")
     add("--plot", type=Path, metavar="PNG", help="draw both spectrograms (one input only; needs matplotlib)")
     add("--json", action="store_true", help="print one JSON object and nothing else")
@@ -75,7 +83,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     from .runtime.jobs import plan_jobs, plan_stems
     from .runtime.options import check_options
 
-    check_options(options.seed, options.temperature, options.lanes, options.normalize, options.guidance)
+    check_options(
+        options.seed, options.temperature, options.lanes, options.normalize, options.guidance, options.shaping
+    )
     if options.stems is None:
         jobs = plan_jobs(options.inputs, options.output)
     else:
@@ -89,6 +99,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         else:
             translator.networks.check_stems(jobs[0].stems)
         guidance = translator.chosen_guidance(options.guidance)
+        shaping = translator.chosen_shaping(options.shaping)
     except UserError as error:
         raise UserError(f"{options.model}: {error}") from None
     branches = translator.networks.branches_of(jobs[0].stems) if options.stems else translator.branches
@@ -104,7 +115,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if not options.json:
             print(_line(report), flush=True)
     if options.json and reports:
-        print(json.dumps(_summary(translator, branches, guidance, reports, failures), indent=2))
+        print(json.dumps(_summary(translator, branches, guidance, shaping, reports, failures), indent=2))
     return 2 if failures else 0
 
 
@@ -137,6 +148,7 @@ def _translate(translator: Translator, job: Job, options: argparse.Namespace) ->
             lanes=options.lanes,
             normalize=options.normalize,
             guidance=options.guidance,
+            shaping=options.shaping,
             progress=None if bar.disable else advance,
         )
     if options.plot is not None:
@@ -169,6 +181,8 @@ def _line(report: FileReport) -> str:
     )
     if report.guidance != 1:
         line += f", guidance {report.guidance:g}"
+    if report.shaping:
+        line += f", shaping {report.shaping:g}"
     line += "".join(
         f", {stem} ends {seconds:.2f} s early" for stem, seconds in report.padded_seconds.items() if seconds
     )
@@ -179,6 +193,7 @@ def _summary(
     translator: Translator,
     branches: Sequence[Branch],
     guidance: float,
+    shaping: float,
     reports: list[FileReport],
     failures: list[str],
 ) -> dict[str, Any]:
@@ -199,6 +214,7 @@ def _summary(
         "lanes": max((report.lanes for report in reports), default=0),
         "threads": engine.threads,
         "guidance": guidance,
+        "shaping": shaping,
         "model": translator.name,
         "branches": [{"source": branch.source, "target": branch.target} for branch in branches],
         "files": [{**dataclasses.asdict(report), "real_time_factor": report.real_time_factor} for report in reports],

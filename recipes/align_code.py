@@ -9,7 +9,8 @@ of its own, in which the decoder would hear nothing. So the linear map from the 
 
 The decoder then plays nearly as before, and can learn what the new code tells beyond the old one. Before that the new
 code is brought to mean zero and, in each channel, to the old code's usual deviation: the notes alone leave it many
-times larger, and each step of the condition weights would then move the decoder too far.
+times larger, and each step of the condition weights would then move the decoder too far. A network of ENCODER's that
+tells the spectrum from the code (docs/shaping.md) goes along, and tells the same.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicstar_ext.checkpoints import Checkpoint, load, save
+from musicstar_ext.checkpoints import SPECTRUM, Checkpoint, load, save
 from musicstar_ext.data.crops import Crops
 from musicstar_ext.data.prepared import PreparedSet
 from musicstar_ext.errors import UserError, run_command
@@ -30,12 +31,11 @@ from musicstar_ext.nn import build_network, load_weights
 
 CROPS = {"train": 150, "validation": 30}
 CROP_FRAMES = 60  # 3 s
-RIDGE = 1e-6  # added to the mean square of each channel
 
 Frames = NDArray[np.float64]
 
 
-def align(prepared: PreparedSet, encoder: Checkpoint, decoder: Checkpoint) -> tuple[Checkpoint, float]:
+def align(prepared: PreparedSet, encoder: Checkpoint, decoder: Checkpoint, ridge: float) -> tuple[Checkpoint, float]:
     """The joined checkpoint, and the share of the old code's variance that the map explains on held-out pieces.
 
     Raises:
@@ -50,7 +50,7 @@ def align(prepared: PreparedSet, encoder: Checkpoint, decoder: Checkpoint) -> tu
     held_out, truth = (_codes(prepared, "validation", checkpoint) for checkpoint in (encoder, decoder))
     centre, scale = new.mean(axis=0), old.std(axis=0).mean() / (new.std(axis=0) + 1e-9)
     new, held_out = (new - centre) * scale, (held_out - centre) * scale
-    slope, offset = _ridge(new, old)
+    slope, offset = _ridge(new, old, ridge)
     missed = held_out @ slope + offset - truth
     explained = 1 - missed.var(axis=0).sum() / truth.var(axis=0).sum()
 
@@ -69,6 +69,12 @@ def align(prepared: PreparedSet, encoder: Checkpoint, decoder: Checkpoint) -> tu
         networks={"encoder": encoder.networks["encoder"], "decoder": decoder.networks["decoder"]},
         weights={"encoder": ears, "decoder": weights},
     )
+    if SPECTRUM in encoder.networks:
+        reader = dict(encoder.weights[SPECTRUM])
+        heard = reader["first.weight"].astype(np.float64)  # [outputs, code channels, frames]
+        reader["first.weight"] = (heard / scale[:, None]).astype(np.float32)
+        reader["first.bias"] = (reader["first.bias"] + np.einsum("ock,c->o", heard, centre)).astype(np.float32)
+        joined.networks[SPECTRUM], joined.weights[SPECTRUM] = encoder.networks[SPECTRUM], reader
     return joined, float(explained)
 
 
@@ -83,11 +89,11 @@ def _codes(prepared: PreparedSet, split: str, checkpoint: Checkpoint) -> Frames:
     return torch.cat(codes, dim=1).T.double().numpy()
 
 
-def _ridge(x: Frames, y: Frames) -> tuple[Frames, NDArray[np.float64]]:
+def _ridge(x: Frames, y: Frames, ridge: float) -> tuple[Frames, NDArray[np.float64]]:
     """(A [X, Y], b [Y]) with the least |x A + b - y|^2, large A discouraged."""
     centre, deviation = x.mean(axis=0), x.std(axis=0) + 1e-9
     z = (x - centre) / deviation
-    slope = np.linalg.solve(z.T @ z / len(z) + RIDGE * np.eye(z.shape[1]), z.T @ (y - y.mean(axis=0)) / len(z))
+    slope = np.linalg.solve(z.T @ z / len(z) + ridge * np.eye(z.shape[1]), z.T @ (y - y.mean(axis=0)) / len(z))
     slope /= deviation[:, None]
     return slope, y.mean(axis=0) - centre @ slope
 
@@ -96,8 +102,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Let a trained decoder listen to another encoder.")
     for name in ("set", "encoder", "decoder", "out"):
         parser.add_argument(name, metavar=name.upper())
+    parser.add_argument(
+        "--ridge",
+        type=float,
+        default=1e-6,
+        help="added to each channel's mean square: more keeps channels that go together from large weights that cancel "
+        "(%(default)s)",
+    )
     options = parser.parse_args(argv)
-    joined, explained = align(PreparedSet.open(options.set), load(options.encoder), load(options.decoder))
+    if not options.ridge > 0:
+        raise UserError(f"--ridge must be above 0, not {options.ridge}")
+    prepared = PreparedSet.open(options.set)
+    joined, explained = align(prepared, load(options.encoder), load(options.decoder), options.ridge)
     save(joined, options.out)
     print(f"{options.out}: the map explains {explained:.0%} of the old code's variance on held-out pieces")
     return 0

@@ -19,7 +19,7 @@ FOREIGN_HEADERS = re.compile(r"^(torch|ATen|c10|caffe2|pybind11|nanobind|Python\
 
 # What a part of the package may import from the package, besides the foundation; and whether it may import torch.
 FOUNDATION = {"_version", "architecture", "atomic", "cache", "checkpoints", "errors", "extras", "models", "pages"}
-FOUNDATION |= {"guidance", "tensor_file"}
+FOUNDATION |= {"guidance", "shaping", "tensor_file"}
 LAYERS: dict[str, set[str]] = {
     "_version": set(),
     "atomic": set(),
@@ -28,6 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "checkpoints": {"published"},
     "published": set(),
     "guidance": set(),
+    "shaping": set(),
     "models": set(),
     "cache": set(),
     "extras": set(),

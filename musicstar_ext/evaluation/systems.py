@@ -17,6 +17,7 @@ from musicstar_ext.guidance import Guidance
 from musicstar_ext.runtime import Translator, load
 from musicstar_ext.runtime.audio_writing import make_folder, write_audio
 from musicstar_ext.runtime.networks import SEPARATOR
+from musicstar_ext.shaping import Shaping
 
 from .material import Item, Material
 from .recording import RATE, read_recording
@@ -72,6 +73,7 @@ class TranslationSettings:
     device: str = "auto"
     threads: int = 0
     guidance: Guidance = "auto"
+    shaping: Shaping = "auto"
 
 
 class Checkpoints:
@@ -87,6 +89,7 @@ class Checkpoints:
             translator = load(found, settings.device, settings.precision, settings.threads)
             try:
                 translator.chosen_guidance(settings.guidance)
+                translator.chosen_shaping(settings.shaping)
             except UserError as error:
                 raise UserError(f"{path}: {error}") from None
             domains = translator.checkpoint.domains
@@ -108,6 +111,9 @@ class Checkpoints:
         guidance = translator.chosen_guidance(settings.guidance)
         if guidance != 1:
             described.append(f"guidance {guidance}")
+        shaping = translator.chosen_shaping(settings.shaping)
+        if shaping:
+            described.append(f"shaping {shaping}")
         fingerprint = hashlib.sha256(json.dumps(described).encode()).hexdigest()
         path = self._folder / item.place
         if self._made_from.get(str(item.place)) != fingerprint or not path.is_file():
@@ -145,6 +151,7 @@ class Checkpoints:
                 temperature=settings.temperature,
                 lanes=settings.lanes,
                 guidance=settings.guidance,
+                shaping=settings.shaping,
             )
         else:
             output = translator.translate_stems(
@@ -154,6 +161,7 @@ class Checkpoints:
                 temperature=settings.temperature,
                 lanes=settings.lanes,
                 guidance=settings.guidance,
+                shaping=settings.shaping,
             )
         make_folder(path.parent)
         write_audio(path, [output], RATE)

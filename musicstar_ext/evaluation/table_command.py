@@ -10,6 +10,7 @@ from typing import Any
 
 from musicstar_ext.errors import UserError
 from musicstar_ext.guidance import guidance_argument
+from musicstar_ext.shaping import shaping_argument
 
 from .pair_command import add_cache_option
 
@@ -64,6 +65,13 @@ def add_material_options(parser: argparse.ArgumentParser) -> None:
         metavar="auto|G",
         help="of translations: how closely decoders follow the code; auto is each model's own (%(default)s)",
     )
+    parser.add_argument(
+        "--shaping",
+        type=shaping_argument,
+        default="auto",
+        metavar="auto|S",
+        help="of translations: how far they are brought to the spectrum that the code tells, 0 to 1 (%(default)s)",
+    )
     parser.add_argument("--precision", default="auto", help="of translations: auto, fp32, bf16 or int8 (%(default)s)")
     parser.add_argument("--device", default="auto", help="of translations (%(default)s)")
     parser.add_argument(
@@ -86,7 +94,7 @@ def measured_table(options: argparse.Namespace, quiet: bool = False) -> tuple[An
     from .systems import TranslationSettings, open_system
     from .table import build_table
 
-    check_options(options.seed, options.temperature, options.lanes, "auto", options.guidance)
+    check_options(options.seed, options.temperature, options.lanes, "auto", options.guidance, options.shaping)
     if options.jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {options.jobs}")
     pieces = [name for name in options.pieces.split(",") if name]
@@ -99,6 +107,7 @@ def measured_table(options: argparse.Namespace, quiet: bool = False) -> tuple[An
         options.device,
         threads=0,
         guidance=options.guidance,
+        shaping=options.shaping,
     )
     make_folder(options.output)
     systems = [open_system(text, material, options.output / "outputs", settings) for text in options.system]
@@ -118,6 +127,7 @@ def measured_table(options: argparse.Namespace, quiet: bool = False) -> tuple[An
         "lanes": options.lanes,
         "precision": options.precision,
         "guidance": options.guidance,
+        "shaping": options.shaping,
         "style_models": [path.name for path in options.style_model],
     }
     return table, material, made_by

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig
 from musicstar_ext.errors import UserError
-from musicstar_ext.nn import Network, WaveNetDecoder
+from musicstar_ext.nn import WaveNetDecoder
 from musicstar_ext.nn.initialisation import preserve_variance, start_from_histogram
+from musicstar_ext.nn.weights import WaveNet
 
 from .direction import DirectionRecipe
 
@@ -40,7 +41,7 @@ class AutoencoderRecipe(DirectionRecipe):
         if self.decoder.classes != 256:
             raise UserError(f"decoder.classes must be 256, the number of mu-law codes, not {self.decoder.classes}")
 
-    def start(self, network: Network, code_counts: NDArray[np.int64] | None = None) -> None:
+    def start(self, network: WaveNet, code_counts: NDArray[np.int64] | None = None) -> None:
         """Start a network's weights as `initialisation` says; a decoder's from its track's code counts [256]."""
         if self.initialisation == "variance-preserving":
             preserve_variance(network)

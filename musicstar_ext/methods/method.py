@@ -82,6 +82,9 @@ class Method(nn.Module, ABC):
     def initialise(self, code_counts: Mapping[str, NDArray[np.int64]]) -> None:
         """Start the weights, given how often each code occurs in each of the `tracks` ([256]; none for audio)."""
 
+    def look(self, crops: Mapping[str, Tensor]) -> None:
+        """Start what depends on the audio itself, given the first crops; most methods have nothing of the kind."""
+
     def tracks_at(self, step: int) -> tuple[str, ...]:
         """The tracks that a training step needs: `tracks`, or fewer where steps take turns."""
         return self.tracks

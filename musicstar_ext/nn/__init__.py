@@ -5,6 +5,7 @@ from .by_stem import ByStem
 from .classifier import DomainClassifier
 from .decoder import WaveNetDecoder
 from .encoder import MusicStarEncoder, UniversalEncoder
+from .spectrum import SpectrumNetwork
 from .weights import Network, build_encoder, build_network, load_weights, to_checkpoint_weights
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "DomainClassifier",
     "MusicStarEncoder",
     "Network",
+    "SpectrumNetwork",
     "UniversalEncoder",
     "WaveNetDecoder",
     "backend",

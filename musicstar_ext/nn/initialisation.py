@@ -17,13 +17,13 @@ from torch import nn
 from .convolution import Convolution
 from .decoder import GatedResidualLayer, WaveNetDecoder
 from .encoder import MusicStarLayer, UniversalLayer
-from .weights import Network
+from .weights import WaveNet
 
 INPUT_DEVIATION = 0.3  # of code/255 - 0.5 on music, roughly: mu-law brings quiet samples up
 GATED_DEVIATION = 0.34  # of sigmoid(a) tanh(b), for independent unit normal a and b
 
 
-def preserve_variance(network: Network) -> None:
+def preserve_variance(network: WaveNet) -> None:
     """Draw the weights anew so that sums and layers keep unit variance; biases are zero."""
     share = 1 / math.sqrt(len(network.layers))  # of a layer in the sum over all
     for module in network.modules():

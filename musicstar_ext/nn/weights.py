@@ -8,17 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from musicstar_ext.architecture import DecoderConfig, EncoderConfig
+from musicstar_ext.architecture import DecoderConfig, EncoderConfig, SpectrumConfig
 from musicstar_ext.checkpoints import Tensors
 
 from .decoder import WaveNetDecoder
 from .encoder import MusicStarEncoder, UniversalEncoder
+from .spectrum import SpectrumNetwork
 
-Network = MusicStarEncoder | UniversalEncoder | WaveNetDecoder
+WaveNet = MusicStarEncoder | UniversalEncoder | WaveNetDecoder
+Network = WaveNet | SpectrumNetwork
 
 
-def build_network(config: EncoderConfig | DecoderConfig) -> Network:
+def build_network(config: EncoderConfig | DecoderConfig | SpectrumConfig) -> Network:
     """The module of a config; the names and shapes of its `state_dict()` are the config's `tensor_shapes()`."""
+    if isinstance(config, SpectrumConfig):
+        return SpectrumNetwork(config)
     return WaveNetDecoder(config) if isinstance(config, DecoderConfig) else build_encoder(config)
 
 

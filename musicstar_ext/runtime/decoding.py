@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .core import core
-from .encoding import Frames
 from .engine import device_errors
 from .lanes import LaneRules, Segment, plan_group
 from .networks import DecoderNetwork
-from .samples import Audio
+from .samples import Audio, Frames
 
 Codes = NDArray[np.uint8]
 Progress = Callable[[float], None]

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .core import core
 from .engine import device_errors
 from .networks import EncoderNetwork
-from .samples import Audio, reblock
-
-Frames = NDArray[np.float32]  # [F, C]
+from .samples import Audio, Frames, reblock
 
 BLOCK = 800  # samples a call into the core: short, so that Ctrl-C acts at once
 GPU_BLOCK = 32_768  # the same for a GPU, which needs many rows at a time and encodes these in about a millisecond

@@ -20,6 +20,7 @@ import numpy as np
 
 from musicstar_ext.errors import UserError
 from musicstar_ext.guidance import Guidance
+from musicstar_ext.shaping import Shaping
 
 from .audio_reading import AudioFile, read_blocks, read_mono
 from .audio_writing import make_folder, write_audio
@@ -37,7 +38,7 @@ BLOCK = 65_536  # samples
 
 @dataclass(frozen=True)
 class FileReport:
-    """What was done: `seconds` of audio in `wall_seconds`, decoded in `lanes` lanes with `guidance`.
+    """What was done: `seconds` of audio in `wall_seconds`, decoded in `lanes` lanes with `guidance` and `shaping`.
 
     `input` is a file, or {stem: file}; `padded_seconds` is the silence after each stem that ends before the longest.
     """
@@ -49,6 +50,7 @@ class FileReport:
     wall_seconds: float
     lanes: int
     guidance: float
+    shaping: float
     padded_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -67,6 +69,7 @@ def translate_file(
     lanes: Lanes = "auto",
     normalize: Normalize = "auto",
     guidance: Guidance = "auto",
+    shaping: Shaping = "auto",
     progress: Progress | None = None,
 ) -> FileReport:
     """Translate a recording, or stems of one, into a new file `target` (and make its folder).
@@ -76,12 +79,12 @@ def translate_file(
         (others): as in `Translator.translate`.
 
     Raises:
-        UserError: the input turns out to be bad or is not what the model hears, the model has no such guidance, or the
-            output cannot be written. `target` is then as it was before.
+        UserError: the input turns out to be bad or is not what the model hears, the model has no such guidance or
+            shaping, or the output cannot be written. `target` is then as it was before.
     """
     begin = time.perf_counter()
     networks, rate = translator.networks, translator.sample_rate
-    chosen = translator.chosen_guidance(guidance)
+    chosen, shape = translator.chosen_guidance(guidance), translator.chosen_shaping(shaping)
     if isinstance(source, AudioFile):
         networks.check_hears_mixture()
         files = {networks.source: source}
@@ -91,7 +94,7 @@ def translate_file(
     recordings = {track: _measured(_reader(file, rate), file.path, rate) for track, file in files.items()}
     samples = max(recording.samples for recording in recordings.values())
     lane_count = translator.engine_lanes(lanes, samples / rate, chosen)
-    settings = Settings(seed, temperature, lane_count, normalize, chosen)
+    settings = Settings(seed, temperature, lane_count, normalize, chosen, shape)
     make_folder(target.parent)
     try:
         with contextlib.ExitStack() as stack:
@@ -108,10 +111,10 @@ def translate_file(
         raise UserError(f"{target}: cannot be written: {error.strerror or error}") from None
     wall = time.perf_counter() - begin
     if isinstance(source, AudioFile):
-        return FileReport(str(source.path), str(target), samples / rate, samples, wall, lane_count, chosen)
+        return FileReport(str(source.path), str(target), samples / rate, samples, wall, lane_count, chosen, shape)
     padded = {stem: (samples - recording.samples) / rate for stem, recording in recordings.items()}
     paths = {stem: str(file.path) for stem, file in source.items()}
-    return FileReport(paths, str(target), samples / rate, samples, wall, lane_count, chosen, padded)
+    return FileReport(paths, str(target), samples / rate, samples, wall, lane_count, chosen, shape, padded)
 
 
 def _reader(file: AudioFile, rate: int) -> Callable[[], Iterator[Audio]]:

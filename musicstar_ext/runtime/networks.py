@@ -12,12 +12,20 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig, SeparatorConfig, parameter_count
-from musicstar_ext.checkpoints import Branch, Checkpoint, Tensors
+from musicstar_ext.architecture import (
+    DecoderConfig,
+    EncoderConfig,
+    NetworkConfig,
+    SeparatorConfig,
+    SpectrumConfig,
+    parameter_count,
+)
+from musicstar_ext.checkpoints import SPECTRUM, Branch, Checkpoint, Tensors
 from musicstar_ext.errors import UserError
 
 from .core import core
 from .engine import Engine, device_errors
+from .shaping import ExpectedSpectrum
 
 SAMPLE_RATE = 16_000
 SEPARATOR = "separator"  # the network that takes stems out of a mixture
@@ -79,6 +87,7 @@ class Networks:
         domains: {"source": the domain that is heard, "target": the one that is played}.
         branches: as in the checkpoint.
         encoders, decoders: those that the branches name.
+        spectrum: what tells the spectrum that the only branch is to play, where the checkpoint has it.
         levels: dBFS of every source and target track, and of the source domain where a separator hears it.
         separates: whether the checkpoint takes the stems out of the mixture itself.
     """
@@ -89,6 +98,7 @@ class Networks:
     decoders: Mapping[str, DecoderNetwork]
     levels: Mapping[str, float]
     separates: bool
+    spectrum: ExpectedSpectrum | None = None
 
     @property
     def source(self) -> str:
@@ -172,6 +182,7 @@ def networks_of(checkpoint: Checkpoint, engine: Engine) -> Networks:
         decoders=decoders,
         levels=checkpoint.levels,
         separates=isinstance(checkpoint.networks.get(SEPARATOR), SeparatorConfig),
+        spectrum=_spectrum(checkpoint),
     )
     _check_tracks(checkpoint, networks)
     return networks
@@ -204,6 +215,22 @@ def _check_branch(checkpoint: Checkpoint, branch: Branch) -> tuple[EncoderConfig
     if decoder.classes != 256:
         raise UserError(f"{branch.decoder} has {decoder.classes} classes, translating 8-bit codes needs 256")
     return encoder, decoder
+
+
+def _spectrum(checkpoint: Checkpoint) -> ExpectedSpectrum | None:
+    config = checkpoint.networks.get(SPECTRUM)
+    if not isinstance(config, SpectrumConfig):
+        return None
+    if len(checkpoint.branches) > 1:
+        raise UserError(f"the network {SPECTRUM!r} is for a model of one branch, this one has several")
+    encoder = checkpoint.networks[checkpoint.branches[0].encoder]
+    assert isinstance(encoder, EncoderConfig)
+    if (config.code_channels, config.pool) != (encoder.code_channels, encoder.pool):
+        raise UserError(
+            f"{SPECTRUM} hears frames of {config.code_channels} channels for {config.pool} samples, the code has "
+            f"{encoder.code_channels} for {encoder.pool}"
+        )
+    return ExpectedSpectrum(config, checkpoint.weights[SPECTRUM])
 
 
 def _check_tracks(checkpoint: Checkpoint, networks: Networks) -> None:

@@ -7,11 +7,19 @@ import numbers
 
 from musicstar_ext.errors import UserError
 from musicstar_ext.guidance import Guidance, choose_guidance
+from musicstar_ext.shaping import Shaping, choose_shaping
 
 from .lanes import Lanes, choose_lanes
 
 
-def check_options(seed: int, temperature: float, lanes: Lanes, normalize: str, guidance: Guidance = "auto") -> None:
+def check_options(
+    seed: int,
+    temperature: float,
+    lanes: Lanes,
+    normalize: str,
+    guidance: Guidance = "auto",
+    shaping: Shaping = "auto",
+) -> None:
     """Raises UserError for a setting out of range; the message says what the range is."""
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 1 << 64:
         raise UserError(f"seed must be a whole number from 0 to 2^64 - 1, not {seed!r}")
@@ -21,3 +29,4 @@ def check_options(seed: int, temperature: float, lanes: Lanes, normalize: str, g
     if normalize not in ("auto", "off"):
         raise UserError(f"normalize must be auto or off, not {normalize!r}")
     choose_guidance(guidance, of_model=1.0)
+    choose_shaping(shaping, able=True)

@@ -1,6 +1,6 @@
 """The way from 16 kHz recordings to 16 kHz translations, through all branches of a model at once.
 
-    recording -> gain -> mu-law -> encoder -> code frames -> sampler -> mu-law decoded     (one branch)
+    recording -> gain -> mu-law -> encoder -> code frames -> sampler -> mu-law decoded -> shaped     (one branch)
 
 Branches that hear one recording with one encoder share its frames. The branches of a recording are summed; they run in
 step, so that recordings of any length take bounded memory.
@@ -20,6 +20,7 @@ from .in_step import copies, in_step
 from .lanes import lane_rules
 from .networks import SAMPLE_RATE, Networks, work
 from .samples import Audio, summed
+from .shaping import shaped
 
 
 def decode(
@@ -31,6 +32,7 @@ def decode(
     lanes: int,
     progress: Progress | None = None,
     guidance: float = 1.0,
+    shaping: float = 0.0,
 ) -> Iterator[dict[str, Audio]]:
     """Translate the recording of each track, given as blocks, by all branches that hear it.
 
@@ -38,6 +40,7 @@ def decode(
         recordings: {track that branches hear: [n] float32 blocks at 16 kHz}; not necessarily all tracks.
         gains: {track: factor that brings it to the level that the model was trained at}.
         guidance: of every decoder; 1 decodes plainly.
+        shaping: how far the output is brought to the spectrum that the code tells, 0 to 1; 0 for a model without one.
         progress: told the seconds of audio of every piece of work done; in all, the mean of the recordings' durations,
             weighted by the work that each makes.
 
@@ -65,14 +68,18 @@ def decode(
             frames = encode(heard, encoder, reporter(work(encoder) / total), block)
             sharing = [branch for branch in branches if (branch.source, branch.encoder) == (track, name)]
             for branch, its_frames in zip(sharing, copies(frames, len(sharing)), strict=True):
+                readers = copies(its_frames, 2 if shaping else 1)
                 network = networks.decoders[branch.decoder]
                 told = reporter(times * work(network) / total)
                 decoder = Decoder(network, networks.branch_seed(branch, seed), temperature, told, guidance)
                 if lanes == 1:
-                    decoded = decoder.sequential(its_frames)
+                    decoded = decoder.sequential(readers[0])
                 else:
-                    decoded = decoder.in_lanes(its_frames, lane_rules(lanes, network.config, SAMPLE_RATE))
+                    decoded = decoder.in_lanes(readers[0], lane_rules(lanes, network.config, SAMPLE_RATE))
                 streams[branch] = _without_padding(decoded, heard)
+                if shaping:
+                    assert networks.spectrum is not None
+                    streams[branch] = shaped(streams[branch], readers[1], networks.spectrum, shaping)
     for spans in in_step(streams):
         heard_in = dict.fromkeys(branch.source for branch in spans)
         yield {track: summed([spans[branch] for branch in spans if branch.source == track]) for track in heard_in}

@@ -36,6 +36,7 @@ class Settings:
     lanes: int
     normalize: Normalize
     guidance: float = 1.0
+    shaping: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ def render(
         before = dict.fromkeys(sounding, 1.0)
         if auto:
             before = {track: input_gain(each.level, networks.levels[track]) for track, each in sounding.items()}
-        seed, temperature, lanes = settings.seed, settings.temperature, settings.lanes
-        for spans in decode(networks, blocks, before, seed, temperature, lanes, progress, settings.guidance):
+        how = (settings.seed, settings.temperature, settings.lanes, progress, settings.guidance, settings.shaping)
+        for spans in decode(networks, blocks, before, *how):
             store.write(spans)
     gains = {track: 1 / each.gain for track, each in sounding.items()}
     if auto:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from musicstar_ext.errors import UserError
 
 Audio = NDArray[np.float32]
+Frames = NDArray[np.float32]  # of code: [F, C]
 
 MOST_CHANNELS = 256
 

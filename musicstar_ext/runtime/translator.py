@@ -14,6 +14,7 @@ from musicstar_ext import checkpoints, models
 from musicstar_ext.checkpoints import Branch, Checkpoint
 from musicstar_ext.errors import UserError
 from musicstar_ext.guidance import Guidance, choose_guidance
+from musicstar_ext.shaping import Shaping, choose_shaping
 
 from .decoding import Progress
 from .engine import Engine, choose_engine
@@ -96,6 +97,7 @@ class Translator:
         lanes: Lanes = "auto",
         normalize: Normalize = "auto",
         guidance: Guidance = "auto",
+        shaping: Shaping = "auto",
         progress: Progress | None = None,
     ) -> Audio:
         """Translate a whole recording.
@@ -113,17 +115,19 @@ class Translator:
                 input's; "off" leaves samples as they are (the sum of several branches may then pass full scale).
             guidance: how closely the decoders follow the code (docs/guidance.md), 0 to 10; 1 decodes plainly, another
                 one costs twice the products; "auto" takes the model's own.
+            shaping: how far the output is brought to the spectrum that the code tells (docs/shaping.md), 0 to 1; "auto"
+                is 1 for a model that can tell it, else 0.
             progress: told the seconds of audio of every piece of work done; in all, the recording's duration.
 
         Shape: [round(N * 16000 / sample_rate)] float32 at 16 kHz: the input's duration.
 
         Raises:
             UserError: an argument out of range, no samples, a sample that is NaN or infinite, a model that hears stems
-                only, or a guidance other than 1 for a model that has none.
+                only, or a guidance other than 1 or a shaping other than 0 for a model that has none.
         """
         check_rate(sample_rate)
         check_options(seed, temperature, lanes, normalize)
-        chosen = self.chosen_guidance(guidance)
+        chosen, shape = self.chosen_guidance(guidance), self.chosen_shaping(shaping)
         self.networks.check_hears_mixture()
         audio = _joined(resample([mono(samples)], sample_rate, SAMPLE_RATE))
         if not len(audio):
@@ -135,7 +139,7 @@ class Translator:
             if progress is not None:
                 progress(SEPARATION_SHARE * len(audio) / SAMPLE_RATE)
             progress = after_separation(progress)
-        return self._render(recordings, seed, temperature, lanes, normalize, chosen, progress)
+        return self._render(recordings, seed, temperature, lanes, normalize, chosen, shape, progress)
 
     def translate_stems(
         self,
@@ -147,6 +151,7 @@ class Translator:
         lanes: Lanes = "auto",
         normalize: Normalize = "auto",
         guidance: Guidance = "auto",
+        shaping: Shaping = "auto",
         progress: Progress | None = None,
     ) -> Audio:
         """Translate stems of one recording, and sum what becomes of them.
@@ -165,7 +170,7 @@ class Translator:
         """
         check_rate(sample_rate)
         check_options(seed, temperature, lanes, normalize)
-        chosen = self.chosen_guidance(guidance)
+        chosen, shape = self.chosen_guidance(guidance), self.chosen_shaping(shaping)
         self.networks.check_stems(stems)
         recordings = {}
         for stem, samples in stems.items():
@@ -176,7 +181,7 @@ class Translator:
             if not len(audio):
                 raise UserError(f"stem {stem!r}: there are no samples to translate")
             recordings[stem] = Recording.of(audio)
-        return self._render(recordings, seed, temperature, lanes, normalize, chosen, progress)
+        return self._render(recordings, seed, temperature, lanes, normalize, chosen, shape, progress)
 
     def stream(
         self,
@@ -188,11 +193,13 @@ class Translator:
         lanes: Lanes = 1,
         level: float | None = None,
         guidance: Guidance = "auto",
+        shaping: Shaping = "auto",
     ) -> Iterator[Audio]:
         """Translate a recording of any length as it comes, in bounded memory.
 
         Blocks of any sizes give the same samples, and with `level=None` exactly those of `translate(normalize="off")`.
-        The first output comes after the encoder's look-ahead; with several lanes, after a group of lanes x 10 seconds.
+        The first output comes after the encoder's look-ahead and, if it is shaped, a quarter of a second; with several
+        lanes, after a group of lanes x 10 seconds.
 
         Args:
             blocks: [n] or [n, channels] each.
@@ -209,7 +216,7 @@ class Translator:
         """
         check_rate(sample_rate)
         check_options(seed, temperature, lanes, "off")
-        chosen = self.chosen_guidance(guidance)
+        chosen, shape = self.chosen_guidance(guidance), self.chosen_shaping(shaping)
         networks = self.networks
         networks.check_hears_mixture()
         lanes = self.engine_lanes(lanes, None, chosen)
@@ -225,13 +232,17 @@ class Translator:
         else:
             tracks = {networks.source: resample(_mono_blocks(blocks), sample_rate, SAMPLE_RATE)}
             gains = {networks.source: before}
-        spans = decode(networks, tracks, gains, seed, temperature, lanes, guidance=chosen)
+        spans = decode(networks, tracks, gains, seed, temperature, lanes, guidance=chosen, shaping=shape)
         decoded = (summed(list(together.values())) for together in spans)
         return decoded if after == 1.0 else (np.clip(block * np.float32(after), -1, 1) for block in decoded)
 
     def chosen_guidance(self, guidance: Guidance) -> float:
         """What a guidance is for this model: `guidance.choose_guidance`."""
         return choose_guidance(guidance, self.checkpoint.guidance)
+
+    def chosen_shaping(self, shaping: Shaping) -> float:
+        """What a shaping is for this model: `shaping.choose_shaping`."""
+        return choose_shaping(shaping, able=self.networks.spectrum is not None)
 
     def engine_lanes(self, lanes: Lanes, seconds: float | None, guidance: float = 1.0) -> int:
         """How many lanes decode a recording of so many seconds on this engine: `lanes.choose_lanes`."""
@@ -253,10 +264,12 @@ class Translator:
         lanes: Lanes,
         normalize: Normalize,
         guidance: float,
+        shaping: float,
         progress: Progress | None,
     ) -> Audio:
         seconds = max(recording.samples for recording in recordings.values()) / SAMPLE_RATE
-        settings = Settings(seed, temperature, self.engine_lanes(lanes, seconds, guidance), normalize, guidance)
+        lanes = self.engine_lanes(lanes, seconds, guidance)
+        settings = Settings(seed, temperature, lanes, normalize, guidance, shaping)
         return _joined(render(self.networks, recordings, settings, MemoryStore(), progress))
 
 

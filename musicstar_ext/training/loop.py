@@ -93,6 +93,8 @@ class Training:
         model = self.model
         tracks = model.tracks if model.trained and model.crops_are == "codes" else ()
         model.initialise({track: self._crops.code_counts(track) for track in tracks})
+        if model.trained:
+            model.look(Batches(self._crops, self.device, model.tracks_at)[0])
         for name, path in warm_starts(self.recipe.init_from):
             self._warm_start(path, name)
         self.processes.agree(model, self.step)

@@ -1,4 +1,4 @@
-"""Options of mixture-supervised that are not in the paper: noise, notes in the code, no code, one network alone."""
+"""Options of mixture-supervised not in the paper: noise, notes or spectra in the code, no code, one network alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from musicstar_ext import checkpoints
-from musicstar_ext.architecture import DecoderConfig, EncoderConfig
+from musicstar_ext.architecture import DecoderConfig, EncoderConfig, SpectrumConfig
 from musicstar_ext.data.prepared_writer import write_description, write_piece
 from musicstar_ext.errors import UserError
 from musicstar_ext.methods.autoencoder import disturbed
 from musicstar_ext.methods.mixture_supervised import MixtureSupervised, MixtureSupervisedConfig
 from musicstar_ext.methods.note_reader import NoteReader
+from musicstar_ext.nn.spectrum import distance, mu_law_decoded, power_spectra
 from musicstar_ext.train import main
 from musicstar_ext.training.stages import untrained
 from tests.training.conftest import DOMAINS as SET_DOMAINS
@@ -127,6 +128,59 @@ def test_notes_can_be_learned_from_a_code_that_tells_them():
         optimizer.step()
     assert reader.loss(code, rolls).item() < 0.05 * before
     assert torch.equal(reader(code) > 0, rolls > 0.5)
+
+
+SPECTRUM = SpectrumConfig(code_channels=3, pool=10, kernel_size=3, hidden_channels=8, window=16)
+
+
+def test_the_spectrums_distance_is_added():
+    model, batch = tiny(spectrum_weight=0.5, spectrum=SPECTRUM), crops()
+    model.look(batch)
+    power, frames = power_spectra(mu_law_decoded(batch["two"]), SPECTRUM)
+    assert list(range(4))[frames] == [1, 2]
+    told = model.spectrum(model.encoder(batch["one"]))
+    extra = distance(told[:, 1:3], power).item()
+    assert extra > 0.3
+    assert model.loss(batch).item() == pytest.approx(model.validation_loss(batch).item() + 0.5 * extra, rel=1e-5)
+
+
+def test_what_is_told_first_is_the_first_crops_mean():
+    model, batch = tiny(spectrum_weight=1.0, spectrum=SPECTRUM), crops()
+    model.look(batch)
+    mean = power_spectra(mu_law_decoded(batch["two"]), SPECTRUM)[0].mean(dim=(0, 1))
+    assert torch.allclose(model.spectrum(torch.zeros(1, 3, 3))[0, 1].exp(), mean, rtol=1e-3)
+
+
+def test_an_encoder_alone_can_learn_the_spectrum():
+    model, batch = tiny(learns="encoder", spectrum_weight=2.0, spectrum=SPECTRUM), crops()
+    model.look(batch)
+    assert model.loss(batch).item() == pytest.approx(2 * model.validation_loss(batch).item(), rel=1e-6)
+    model.loss(batch).backward()
+    assert all(weight.grad is not None for weight in (*model.encoder.parameters(), *model.spectrum.parameters()))
+    assert all(weight.grad is None for weight in model.decoder.parameters())
+
+
+def test_a_checkpoint_holds_what_tells_the_spectrum(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = tiny(spectrum_weight=1.0, spectrum=SPECTRUM)
+    checkpoints.save(untrained(model, 16_000), path)
+    found = checkpoints.load(path)
+    assert found.networks["spectrum"] == SPECTRUM
+    assert set(found.weights["spectrum"]) == set(model.spectrum.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"spectrum_weight": -1.0}, "spectrum_weight must be at least 0"),
+        ({"spectrum_weight": 1.0}, "encoder.pool and spectrum.pool must be equal, not 10 and 800"),
+        ({"spectrum_weight": 1.0, "spectrum": SpectrumConfig(pool=10)}, "spectrum.code_channels must be equal"),
+        ({"spectrum_weight": 1.0, "spectrum": SPECTRUM, "learns": "decoder"}, "has no use for note_weight and spectr"),
+    ],
+)
+def test_spectra_that_do_not_fit(settings, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(TINY, **settings)
 
 
 def test_no_checkpoint_holds_the_reader(tmp_path):

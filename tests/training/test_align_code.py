@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from random_networks import random_weights
 
-from musicstar_ext.architecture import DecoderConfig, EncoderConfig
+from musicstar_ext.architecture import DecoderConfig, EncoderConfig, SpectrumConfig
 from musicstar_ext.checkpoints import load, save
 from musicstar_ext.data.prepared import PreparedSet
 from musicstar_ext.methods.mixture_supervised import MixtureSupervised, MixtureSupervisedConfig
@@ -71,6 +72,32 @@ def test_a_decoder_understands_the_same_code_in_other_words(tiny_set, tmp_path):
     assert (logits_of(dataclasses.replace(joined, weights=mismatched), codes) - logits_of(old, codes)).abs().max() > (
         10 * difference
     )
+
+
+def test_what_tells_the_spectrum_goes_along(tiny_set, tmp_path):
+    config = SpectrumConfig(code_channels=4, pool=80, kernel_size=3, hidden_channels=8, window=64)
+    new = code_of(1, np.diag([9.0, 3.0, 20.0, 1.0]))
+    new = dataclasses.replace(
+        new,
+        networks={**new.networks, "spectrum": config},
+        weights={**new.weights, "spectrum": random_weights(config)},
+    )
+    save(new, tmp_path / "new.safetensors")
+    save(code_of(1), tmp_path / "old.safetensors")
+    found = align(tiny_set, tmp_path / "new.safetensors", tmp_path / "old.safetensors", tmp_path / "out.safetensors")
+    assert found.returncode == 0, found.stderr
+    joined = load(tmp_path / "out.safetensors")
+    codes = torch.randint(0, 256, (1, 1600), generator=torch.Generator().manual_seed(0))
+    told = []
+    for checkpoint in (new, joined):
+        networks = {name: build_network(checkpoint.networks[name]) for name in ("encoder", "spectrum")}
+        for name, network in networks.items():
+            load_weights(network, checkpoint.weights[name])
+        with torch.no_grad():
+            code = networks["encoder"](codes)
+            told.append(networks["spectrum"](code)[:, 1:-1])  # not where half of what it hears is the silence outside
+    assert not torch.allclose(*(torch.tensor(c.weights["encoder"]["code.weight"]) for c in (new, joined)))
+    assert torch.allclose(*told, atol=1e-4)
 
 
 def test_what_is_not_aligned(tiny_set, tmp_path):
