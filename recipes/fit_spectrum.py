@@ -3,8 +3,8 @@
 SET is a prepared set, CHECKPOINT has one branch, from mixture to mixture. Its code for crops of SET is computed once;
 the network that tells the target's spectrum from it (docs/shaping.md) then sees the frames many times over, in random
 order: a hundredth of the time that a training would take which encodes its crops anew at every step. OUT is the
-checkpoint with that network, from which `translate` shapes what the decoder plays. One that CHECKPOINT has already is
-where it starts.
+checkpoint with that network, from which `translate` shapes what the decoder plays. It starts from the one that
+CHECKPOINT has already, or that another checkpoint with the same encoder has (`--start`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import sys
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,24 @@ BATCH = 256  # frames
 LEARNING_RATE = 1.5e-3  # falling to zero
 
 Frames = tuple[Tensor, Tensor]  # the code around each frame, [N, C, kernel_size]; the spectra there, [N, bins]
+
+
+def started(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """The checkpoint with the other one's network.
+
+    Raises:
+        UserError: the other one has none, or another encoder.
+    """
+    if SPECTRUM not in other.networks:
+        raise UserError(f"has no network {SPECTRUM!r} to start from")
+    ours, theirs = (each.weights[each.branches[0].encoder] for each in (checkpoint, other))
+    if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
+        raise UserError("has another encoder: its network would not understand the code")
+    return dataclasses.replace(
+        checkpoint,
+        networks={**checkpoint.networks, SPECTRUM: other.networks[SPECTRUM]},
+        weights={**checkpoint.weights, SPECTRUM: other.weights[SPECTRUM]},
+    )
 
 
 def fit(
@@ -123,10 +142,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=1.5, help="of audio to learn from (%(default)s)")
     parser.add_argument("--steps", type=int, default=6000, help="of 256 frames (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of crops and frames (%(default)s)")
+    parser.add_argument("--start", metavar="CHECKPOINT", help="start from the network of this one")
     options = parser.parse_args(argv)
-    if options.hours <= 0 or options.steps < 1:
-        raise UserError("--hours and --steps must be above 0")
+    if options.hours <= 0 or options.steps < 0:
+        raise UserError("--hours must be above 0, --steps at least 0")
     checkpoint = load(options.checkpoint)
+    if options.start:
+        other = load(options.start)
+        try:
+            checkpoint = started(checkpoint, other)
+        except UserError as error:
+            raise UserError(f"{options.start}: {error}") from None
     try:
         fitted, distances = fit(PreparedSet.open(options.set), checkpoint, options.hours, options.steps, options.seed)
     except UserError as error:

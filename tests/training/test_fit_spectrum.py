@@ -25,7 +25,7 @@ def fit(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.safetensors"
-    checkpoints.save(code_of(1), path)
+    checkpoints.save(dataclasses.replace(code_of(1), levels={"bright": -20.0, "dark": -20.0}), path)
     return path
 
 
@@ -51,6 +51,20 @@ def test_it_learns_and_the_rest_stays_as_it_was(tiny_set, model, tmp_path):
     assert len(Translator(fitted, choose_engine("cpu")).translate(audio, 16_000)) == 3000
 
 
+def test_a_network_moves_to_a_checkpoint_with_the_same_encoder(tiny_set, model, tmp_path):
+    told, other, out = (tmp_path / f"{name}.safetensors" for name in ("told", "other", "out"))
+    assert fit(tiny_set, model, told, "--hours", 0.01, "--steps", 1).returncode == 0
+    found = fit(tiny_set, model, out, "--hours", 0.01, "--steps", 0, "--start", told)
+    assert found.returncode == 0, found.stderr
+    for tensor, values in checkpoints.load(told).weights["spectrum"].items():
+        assert np.array_equal(checkpoints.load(out).weights["spectrum"][tensor], values)
+    checkpoints.save(code_of(2), other)
+    for start, message in ((model, "has no network 'spectrum'"), (told, "told.safetensors: has another encoder")):
+        found = fit(tiny_set, other, tmp_path / "none.safetensors", "--start", start)
+        assert (found.returncode, len(found.stderr.splitlines())) == (2, 1), found.stderr
+        assert message in found.stderr
+
+
 def test_what_is_refused(tiny_set, model, tmp_path):
     out = tmp_path / "out.safetensors"
     two = checkpoints.load(model)
@@ -59,7 +73,7 @@ def test_what_is_refused(tiny_set, model, tmp_path):
     for arguments, message in (
         ((tiny_set, tmp_path / "two.safetensors", out), "two.safetensors: it has 2 branches, not one"),
         ((tiny_set, tmp_path / "none.safetensors", out), "none.safetensors"),
-        ((tiny_set, model, out, "--hours", 0), "--hours and --steps must be above 0"),
+        ((tiny_set, model, out, "--hours", 0), "--hours must be above 0"),
         ((tmp_path / "nowhere", model, out), "nowhere"),
     ):
         found = fit(*arguments)
