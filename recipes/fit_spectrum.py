@@ -4,7 +4,8 @@ SET is a prepared set, CHECKPOINT has one branch, from mixture to mixture. Its c
 the network that tells the target's spectrum from it (docs/shaping.md) then sees the frames many times over, in random
 order: a hundredth of the time that a training would take which encodes its crops anew at every step. OUT is the
 checkpoint with that network, from which `translate` shapes what the decoder plays. It starts from the one that
-CHECKPOINT has already, or that another checkpoint with the same encoder has (`--start`).
+CHECKPOINT has already, or that another checkpoint with the same encoder has (`--start`; with `--steps 0` that one is
+taken as it is).
 """
 
 from __future__ import annotations
@@ -140,7 +141,9 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("set", "checkpoint", "out"):
         parser.add_argument(name, metavar=name.upper())
     parser.add_argument("--hours", type=float, default=1.5, help="of audio to learn from (%(default)s)")
-    parser.add_argument("--steps", type=int, default=6000, help="of 256 frames (%(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=6000, help="of 256 frames; 0 needs a network to take (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of crops and frames (%(default)s)")
     parser.add_argument("--start", metavar="CHECKPOINT", help="start from the network of this one")
     options = parser.parse_args(argv)
@@ -154,11 +157,15 @@ def main(argv: list[str] | None = None) -> int:
         except UserError as error:
             raise UserError(f"{options.start}: {error}") from None
     try:
-        fitted, distances = fit(PreparedSet.open(options.set), checkpoint, options.hours, options.steps, options.seed)
+        if not options.steps and SPECTRUM not in checkpoint.networks:
+            raise UserError(f"has no network {SPECTRUM!r}: --steps 0 leaves it without one")
+        if options.steps:
+            prepared = PreparedSet.open(options.set)
+            checkpoint, distances = fit(prepared, checkpoint, options.hours, options.steps, options.seed)
+            print("held-out distance {1:.3f} nats, {0:.3f} before".format(*distances))
     except UserError as error:
         raise UserError(f"{options.checkpoint}: {error}") from None
-    save(fitted, options.out)
-    print("{}: held-out distance {:.3f} nats, {:.3f} before".format(options.out, *reversed(distances)))
+    save(checkpoint, options.out)
     return 0
 
 

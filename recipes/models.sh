@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Trains the shipped models on the sets of sets.sh: models.sh [--quick] SETS RUNS
 #
-# Twenty-three trainings of a network of 0.29 M parameters, in the end of @PARAMS@ M, each of which starts where an earlier one
-# ended; the results are RUNS/<model>.safetensors. @HOURS@ hours of a core in all, no GPU.
+# Twenty-three trainings of a network of 0.29 M parameters, in the end of 1.61 M, each of which starts where an earlier one
+# ended; the results are RUNS/<model>.safetensors. 6 hours of a core in all, no GPU.
 # --quick takes a few steps of each, to see that it all runs. Started again, it goes on where it was stopped.
 set -euo pipefail
 
 quick=
-fit=(--hours 1 --steps 6000) first_fit=(--hours 0.2 --steps 300)
-if [[ ${1:-} == --quick ]]; then quick=yes; fit=(--hours 0.01 --steps 5) first_fit=("${fit[@]}"); shift; fi
+first_fit=(--hours 0.2 --steps 300)
+if [[ ${1:-} == --quick ]]; then quick=yes; first_fit=(--hours 0.01 --steps 5); shift; fi
 here=$(cd "$(dirname "$0")" && pwd)
 sets=${1:?usage: models.sh [--quick] SETS RUNS} runs=${2:?usage: models.sh [--quick] SETS RUNS}
 
@@ -78,10 +78,10 @@ for pair in "$sp $cv 2e-3" "$cv $sp 1.5e-3"; do
         init_from="$runs/$source-hears/latest.safetensors"
     python "$here/align_code.py" --ridge 1e-3 "$sets/$set" "$runs/$source-hears-more/latest.safetensors" "$runs/$source/latest.safetensors" \
         "$runs/$source-aligned-again.safetensors"
-    train "$source-wide-decoder" "$set" @WIDE@ @WIDE@ "${direction[@]}" batch=1 seed=121 encoder.channels=64 \
+    train "$source-wide-decoder" "$set" 4000 4000 "${direction[@]}" batch=1 seed=121 encoder.channels=64 \
         decoder.residual_channels=64 decoder.skip_channels=64 learns=decoder code_dropout=0.1 learning_rate=2e-3 \
         init_from="$runs/$source-aligned-again.safetensors"
-    python "$here/fit_spectrum.py" "$sets/$set" "$runs/$source-wide-decoder/latest.safetensors" "$runs/$source-whole.safetensors" "${fit[@]}" \
+    python "$here/fit_spectrum.py" "$sets/$set" "$runs/$source-wide-decoder/latest.safetensors" "$runs/$source-whole.safetensors" --steps 0 \
         --start "$runs/$source-aligned-again.safetensors"
     python -m musicstar_ext.checkpoints convert "$runs/$source-whole.safetensors" "$runs/${source}_to_$target.safetensors" --dtype bfloat16
 done

@@ -74,6 +74,7 @@ def test_what_is_refused(tiny_set, model, tmp_path):
         ((tiny_set, tmp_path / "two.safetensors", out), "two.safetensors: it has 2 branches, not one"),
         ((tiny_set, tmp_path / "none.safetensors", out), "none.safetensors"),
         ((tiny_set, model, out, "--hours", 0), "--hours must be above 0"),
+        ((tiny_set, model, out, "--steps", 0), "model.safetensors: has no network 'spectrum'"),
         ((tmp_path / "nowhere", model, out), "nowhere"),
     ):
         found = fit(*arguments)
