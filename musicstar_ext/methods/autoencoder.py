@@ -28,16 +28,10 @@ class AutoencoderRecipe(DirectionRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for ours, theirs, names in (
-            (self.encoder.pool, self.decoder.pool, "encoder.pool and decoder.pool"),
-            (
-                self.encoder.code_channels,
-                self.decoder.condition_channels,
-                "encoder.code_channels and decoder.condition_channels",
-            ),
-        ):
-            if ours != theirs:
-                raise UserError(f"{names} must be equal, not {ours} and {theirs}")
+        encoder, decoder = self.encoder, self.decoder
+        require_equal("encoder.pool and decoder.pool", encoder.pool, decoder.pool)
+        names = "encoder.code_channels and decoder.condition_channels"
+        require_equal(names, encoder.code_channels, decoder.condition_channels)
         if self.decoder.classes != 256:
             raise UserError(f"decoder.classes must be 256, the number of mu-law codes, not {self.decoder.classes}")
 
@@ -47,6 +41,12 @@ class AutoencoderRecipe(DirectionRecipe):
             preserve_variance(network)
             if isinstance(network, WaveNetDecoder) and code_counts is not None:
                 start_from_histogram(network, code_counts)
+
+
+def require_equal(names: str, ours: int, theirs: int) -> None:
+    """Raises UserError where two sizes, "one and other", differ."""
+    if ours != theirs:
+        raise UserError(f"{names} must be equal, not {ours} and {theirs}")
 
 
 def reconstruction_loss(decoder: WaveNetDecoder, code: Tensor, teacher: Tensor, noise: float = 0.0) -> Tensor:

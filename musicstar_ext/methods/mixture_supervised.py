@@ -27,7 +27,7 @@ from musicstar_ext.errors import UserError
 from musicstar_ext.nn import Network, SpectrumNetwork, WaveNetDecoder, build_encoder
 from musicstar_ext.nn.spectrum import distance, mu_law_decoded, power_spectra
 
-from .autoencoder import AutoencoderRecipe, reconstruction_loss
+from .autoencoder import AutoencoderRecipe, reconstruction_loss, require_equal
 from .method import Method
 from .note_reader import NoteReader
 
@@ -53,13 +53,10 @@ class MixtureSupervisedConfig(AutoencoderRecipe):
         if self.learns == "decoder" and (self.note_weight or self.spectrum_weight):
             raise UserError("learns=decoder has no use for note_weight and spectrum_weight: the encoder stays as it is")
         if self.spectrum_weight:
-            self._require_fit(self.spectrum.pool, "encoder.pool and spectrum.pool")
-            self._require_fit(self.spectrum.code_channels, "encoder.code_channels and spectrum.code_channels")
-
-    def _require_fit(self, theirs: int, names: str) -> None:
-        ours = self.encoder.pool if names.startswith("encoder.pool") else self.encoder.code_channels
-        if ours != theirs:
-            raise UserError(f"{names} must be equal, not {ours} and {theirs}")
+            encoder, spectrum = self.encoder, self.spectrum
+            require_equal("encoder.pool and spectrum.pool", encoder.pool, spectrum.pool)
+            names = "encoder.code_channels and spectrum.code_channels"
+            require_equal(names, encoder.code_channels, spectrum.code_channels)
 
 
 class MixtureSupervised(Method):
