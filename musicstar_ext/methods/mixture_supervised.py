@@ -109,10 +109,13 @@ class MixtureSupervised(Method):
 
         Where the decoder does not learn: the spectrum's distance, or where that has no weight the notes' cross-entropy.
         """
+        config = self.config
+        if not (config.teacher_noise or config.note_weight or config.spectrum_weight or config.code_dropout):
+            return self.loss(crops)
         code = self.encoder(crops[self.domains["source"]])
-        if self.config.learns in ("both", "decoder"):
+        if config.learns in ("both", "decoder"):
             return reconstruction_loss(self.decoder, code, crops[self.domains["target"]])
-        return self._spectrum_loss(code, crops) if self.config.spectrum_weight else self._note_loss(code, crops)
+        return self._spectrum_loss(code, crops) if config.spectrum_weight else self._note_loss(code, crops)
 
     def _played_loss(self, code: Tensor, crops: Mapping[str, Tensor]) -> Tensor:
         config = self.config

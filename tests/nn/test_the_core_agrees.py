@@ -1,4 +1,4 @@
-"""One definition of each network: the torch modules, the core's reference and its fast paths compute the same."""
+"""One definition of each network: torch's modules, the core's reference, the fast paths and numpy compute the same."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from random_networks import FP32_TOLERANCE, random_codes, random_condition, random_weights, sizes
 
 from musicstar_ext import checkpoints, models
-from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig
+from musicstar_ext.architecture import DecoderConfig, EncoderConfig, NetworkConfig, SpectrumConfig
 from musicstar_ext.nn import build_network, load_weights, to_checkpoint_weights
+from musicstar_ext.runtime.shaping import ExpectedSpectrum
 
 FULL_SIZE = {
     "universal encoder (Fig. 4a)": EncoderConfig(kind="universal", blocks=3, layers=10),
@@ -50,9 +51,22 @@ def agree_on_logits(config: DecoderConfig, weights: dict[str, np.ndarray], sampl
         np.testing.assert_allclose(found, expected, atol=tolerance, err_msg=isa)
 
 
+def agree_on_spectra(config: SpectrumConfig, weights: dict[str, np.ndarray], frames: int) -> None:
+    network = build_network(config)
+    load_weights(network, weights)
+    code = np.random.default_rng(0).normal(0, 0.3, (frames, config.code_channels)).astype(np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(code.T.copy())[None])[0].numpy()
+    tolerance = FP32_TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    found = np.concatenate(list(ExpectedSpectrum(config, weights).of([code])))
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
 def agree(config: NetworkConfig, weights: dict[str, np.ndarray]) -> None:
     if isinstance(config, EncoderConfig):
         agree_on_codes(config, weights, config.pool)
+    elif isinstance(config, SpectrumConfig):
+        agree_on_spectra(config, weights, 40)
     else:
         agree_on_logits(config, weights, 60)
 
