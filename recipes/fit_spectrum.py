@@ -2,10 +2,9 @@
 
 SET is a prepared set, CHECKPOINT has one branch, from mixture to mixture. Its code for crops of SET is computed once;
 the network that tells the target's spectrum from it (docs/shaping.md) then sees the frames many times over, in random
-order: a hundredth of the time that a training would take which encodes its crops anew at every step. OUT is the
-checkpoint with that network, from which `translate` shapes what the decoder plays. It starts from the one that
-CHECKPOINT has already, or that another checkpoint with the same encoder has (`--start`; with `--steps 0` that one is
-taken as it is).
+order. OUT is the checkpoint with that network, from which `translate` shapes what the decoder plays. It starts from
+the one that CHECKPOINT has already, or that another checkpoint with the same encoder has (`--start`; with `--steps 0`
+that one is taken as it is).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from musicstar_ext.architecture import EncoderConfig, SpectrumConfig
-from musicstar_ext.checkpoints import SPECTRUM, Checkpoint, load, save
+from musicstar_ext.checkpoints import SPECTRUM, Checkpoint, Tensors, load, save
 from musicstar_ext.data.crops import Crops
 from musicstar_ext.data.prepared import PreparedSet
 from musicstar_ext.errors import UserError, run_command
@@ -42,7 +41,7 @@ def started(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
     """
     if SPECTRUM not in other.networks:
         raise UserError(f"has no network {SPECTRUM!r} to start from")
-    ours, theirs = (each.weights[each.branches[0].encoder] for each in (checkpoint, other))
+    ours, theirs = (_encoder_of(each)[1] for each in (checkpoint, other))
     if ours.keys() != theirs.keys() or not all(np.array_equal(ours[name], theirs[name]) for name in ours):
         raise UserError("has another encoder: its network would not understand the code")
     return dataclasses.replace(
@@ -87,11 +86,22 @@ def fit(
     return fitted, (before, _distance(network, held_out))
 
 
-def _network(checkpoint: Checkpoint) -> SpectrumNetwork:
+def _encoder_of(checkpoint: Checkpoint) -> tuple[EncoderConfig, Tensors]:
+    """What the only branch hears with.
+
+    Raises:
+        UserError: there is no branch, or more than one.
+    """
     if len(checkpoint.branches) != 1:
         raise UserError(f"it has {len(checkpoint.branches)} branches, not one")
-    encoder = checkpoint.networks[checkpoint.branches[0].encoder]
-    assert isinstance(encoder, EncoderConfig)
+    name = checkpoint.branches[0].encoder
+    config = checkpoint.networks[name]
+    assert isinstance(config, EncoderConfig)  # as every branch of a checkpoint that was read
+    return config, checkpoint.weights[name]
+
+
+def _network(checkpoint: Checkpoint) -> SpectrumNetwork:
+    encoder, _ = _encoder_of(checkpoint)
     config = checkpoint.networks.get(SPECTRUM, SpectrumConfig(encoder.code_channels, encoder.pool))
     assert isinstance(config, SpectrumConfig)
     network = SpectrumNetwork(config)
@@ -105,10 +115,9 @@ def _frames(
 ) -> Frames:
     """The code and the spectra of crops: frames at a crop's edges, of which a window is not whole, are left out."""
     branch = checkpoint.branches[0]
-    encoder_config = checkpoint.networks[branch.encoder]
-    assert isinstance(encoder_config, EncoderConfig)
+    encoder_config, weights = _encoder_of(checkpoint)
     encoder = build_encoder(encoder_config)
-    load_weights(encoder, checkpoint.weights[branch.encoder])
+    load_weights(encoder, weights)
     samples = CROP_SECONDS * prepared.sample_rate // config.pool * config.pool
     crops = Crops(prepared, split, (branch.source, branch.target), samples, 1, seed)
     reach = config.kernel_size // 2
