@@ -2,16 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 namespace musicstar::cpu {
 
 namespace {
-
-constexpr std::size_t kLine = 64;
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 std::uint16_t bf16_of(float value) {
   std::uint32_t bits;
@@ -20,30 +15,6 @@ std::uint16_t bf16_of(float value) {
 }
 
 }  // namespace
-
-Arena::~Arena() {
-  for (void* block : blocks_) std::free(block);
-}
-
-char* Arena::bytes(std::int64_t count) {
-  const std::size_t alignment = static_cast<std::size_t>(count) >= kHugePage ? kHugePage : kLine;
-#if defined(MUSICSTAR_SANITIZED)
-  const std::size_t size = static_cast<std::size_t>(count);  // not a byte more: so the address sanitizer sees the end
-#else
-  const std::size_t size = (static_cast<std::size_t>(count) / alignment + 1) * alignment;
-#endif
-  void* memory = nullptr;
-  if (posix_memalign(&memory, alignment, size) != 0) throw std::bad_alloc();
-  std::memset(memory, 0, size);
-  blocks_.push_back(memory);
-  return static_cast<char*>(memory);
-}
-
-float* Arena::copy(const float* values, std::int64_t count, std::int64_t padded) {
-  float* place = floats(padded);
-  std::copy_n(values, count, place);
-  return place;
-}
 
 void Packer::store(char* place, float value, float scale) const {
   if (precision_ == Precision::kFp32) {

@@ -1,34 +1,13 @@
-// Memory for the engines, and weights brought into the order and precision in which the kernels read them.
+// Weights brought into the order and precision in which the kernels read them.
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <initializer_list>
 
+#include "cpu/arena.h"
 #include "cpu/kernels.h"
 
 namespace musicstar::cpu {
-
-// Zeroed memory at cache-line borders, all released together.
-class Arena {
- public:
-  Arena() = default;
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-  ~Arena();
-
-  char* bytes(std::int64_t count);
-  float* floats(std::int64_t count) { return reinterpret_cast<float*>(bytes(count * 4)); }
-  // `count` values followed by zeros up to `padded`.
-  float* copy(const float* values, std::int64_t count, std::int64_t padded);
-
- private:
-  std::deque<void*> blocks_;
-};
-
-inline std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 // Outputs first_row .. first_row + out - 1 of one tap of a convolution, which become columns from `column` on.
 struct MatrixPart {

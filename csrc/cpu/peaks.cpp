@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <new>
 
+#include "cpu/arena.h"
 #include "cpu/peaks.h"
 
 namespace musicstar::cpu {
@@ -36,9 +36,8 @@ const PeakKernels& peak_kernels_of(Isa isa) {
 
 namespace {
 
-constexpr std::int64_t kRounds = 20'000;                  // of the multiply-adds in one run: some 0.1 ms
-constexpr std::int64_t kRunBytes = 64 << 20;              // read in one run, at least
-constexpr std::size_t kAlignment = std::size_t{1} << 21;  // of a huge page, where the system offers one by itself
+constexpr std::int64_t kRounds = 20'000;      // of the multiply-adds in one run: some 0.1 ms
+constexpr std::int64_t kRunBytes = 64 << 20;  // read in one run, at least
 
 using Clock = std::chrono::steady_clock;
 
@@ -67,16 +66,15 @@ double peak_multiply_adds(Isa isa, Precision precision, double seconds) {
 
 double read_bandwidth(Isa isa, std::int64_t bytes, double seconds) {
   const std::int64_t size = (bytes + kReadBlock - 1) / kReadBlock * kReadBlock;
-  char* buffer = static_cast<char*>(::operator new(static_cast<std::size_t>(size), std::align_val_t{kAlignment}));
+  Arena arena;
+  char* buffer = arena.bytes(size);
   std::memset(buffer, 1, static_cast<std::size_t>(size));
   const auto kernel = peak_kernels_of(isa).read;
   const std::int64_t passes = std::max<std::int64_t>(1, kRunBytes / size);
-  const double rate = best_rate(seconds, [=] {
+  return best_rate(seconds, [=] {
     for (std::int64_t pass = 0; pass < passes; ++pass) kernel(buffer, size);
     return passes * size;
   });
-  ::operator delete(buffer, std::align_val_t{kAlignment});
-  return rate;
 }
 
 }  // namespace musicstar::cpu
