@@ -28,6 +28,7 @@ inline float largest_magnitude(const float* x, std::int64_t floats) {
 }
 
 struct Fp32 {
+  static constexpr int kRows = MUSICSTAR_ROWS;  // of a block whose sums stay in registers
   using ForLogits = Fp32;
   using Sum = Vector;
   static constexpr bool kScaled = false;
@@ -51,6 +52,7 @@ struct CoarseActivations {
 };
 
 struct Bf16 : CoarseActivations {
+  static constexpr int kRows = MUSICSTAR_ROWS == 6 ? 4 : MUSICSTAR_ROWS;  // widened weights take registers as well
   using ForLogits = Bf16;
   using Sum = Vector;
   static constexpr bool kScaled = false;
@@ -99,6 +101,7 @@ struct Bf16 : CoarseActivations {
 };
 
 struct Int8 : CoarseActivations {
+  static constexpr int kRows = MUSICSTAR_ROWS;
   using ForLogits =
       Bf16;  // int8 weights of the logits alone would cost a third of all that int8 costs, for 1 % of the work
   using Sum = Integers;

@@ -3,7 +3,10 @@
 //   y[r] = init[r] + bias + x[r] W     rows r, x in the form of its precision, sums and y in fp32 (int8: sums in int32)
 //
 // A block of ROWS x TILES keeps all its sums in registers (ROWS x 2 TILES vectors) and reads each weight once for its
-// rows. The bound is one multiply-add a cycle for many rows, the weights' bandwidth for one.
+// rows: 6 x 2 sums of 16 registers with AVX2, 8 x 2 of 32 with AVX-512. A tile of weights, inputs x 2 vectors, stays in
+// the first-level cache while all rows go by, and asks meanwhile for the next one where the network is too large for
+// the nearer caches; the next matrix lies behind the last tile (arena.h). The bound is one multiply-add a cycle for
+// many rows, the weights' bandwidth for one.
 //
 // Exactness: an output is a chain of multiply-adds over its inputs in index order, whatever block of rows it is
 // computed in. So lanes, threads and pieces never change a bit within one instruction set and precision.
@@ -16,9 +19,12 @@ namespace musicstar::cpu::MUSICSTAR_KERNELS {
 
 namespace {
 
-constexpr std::int64_t kRows = MUSICSTAR_ROWS;
+constexpr std::int64_t kLine = 64;
+// A network of larger matrices is read out of the farther caches, and while fewer rows than these go by, the processor
+// does not fetch the next tile early enough by itself.
+constexpr std::int64_t kNearBytes = 48 << 10, kRowsHidingFetches = 32;
 
-template <class P, int ROWS, int TILES>
+template <class P, int ROWS, int TILES, bool ASKS_AHEAD = false>
 inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, std::int64_t tile, const char* x,
                                                          std::int64_t x_bytes, const float* init,
                                                          std::int64_t init_stride, float* y, std::int64_t y_stride) {
@@ -42,6 +48,7 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
     }
   }
   const char* weights = w.weight + tile * w.groups * kTileBytes;
+#pragma GCC unroll 4
   for (std::int64_t k = 0; k < w.groups; ++k) {
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; ++r) {
@@ -49,6 +56,11 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
         P::multiply_add(sums[r][v], weights + (v / 2) * w.groups * kTileBytes + (v % 2) * (kTileBytes / 2), input);
+      }
+    }
+    if constexpr (ASKS_AHEAD) {
+      for (std::int64_t line = 0; line < kTileBytes; line += kLine) {
+        __builtin_prefetch(weights + w.groups * kTileBytes + line);
       }
     }
     weights += kTileBytes;
@@ -71,35 +83,62 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
   }
 }
 
+// Few rows alone: several tiles side by side hide the latency of their multiply-adds.
 template <class P, int ROWS>
-inline void product_rows(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const float* init,
-                         std::int64_t init_stride, float* y, std::int64_t y_stride) {
+inline void product_of_few(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const float* init,
+                           std::int64_t init_stride, float* y, std::int64_t y_stride) {
   std::int64_t tile = 0;
-  if constexpr (ROWS == 1) {  // one row alone hides the latency of the multiply-adds behind several tiles
+  if constexpr (ROWS == 1) {
     for (; tile + 4 <= w.tiles; tile += 4) product_block<P, 1, 4>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
   }
-  if constexpr (ROWS <= 2) {
-    for (; tile + 2 <= w.tiles; tile += 2)
-      product_block<P, ROWS, 2>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
-  }
+  for (; tile + 2 <= w.tiles; tile += 2) product_block<P, ROWS, 2>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
   for (; tile < w.tiles; ++tile) product_block<P, ROWS, 1>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
+}
+
+// A tile for `rows` rows, 2 to ROWS of them.
+template <class P, int ROWS, bool ASKS_AHEAD>
+inline void product_of_tile(std::int64_t rows, const PackedMatrix& w, std::int64_t tile, const char* x,
+                            std::int64_t x_bytes, const float* init, std::int64_t init_stride, float* y,
+                            std::int64_t y_stride) {
+  if constexpr (ROWS > 2) {
+    if (rows < ROWS) {
+      product_of_tile<P, ROWS - 1, ASKS_AHEAD>(rows, w, tile, x, x_bytes, init, init_stride, y, y_stride);
+      return;
+    }
+  }
+  product_block<P, ROWS, 1, ASKS_AHEAD>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
+}
+
+// Three rows and more, tile by tile, in blocks as equal as can be: a small last one would wait for its own
+// multiply-adds.
+template <class P, bool ASKS_AHEAD>
+inline void product_of_many(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const float* init,
+                            std::int64_t init_stride, float* y, std::int64_t y_stride, std::int64_t rows) {
+  const std::int64_t blocks = (rows + P::kRows - 1) / P::kRows;
+  const std::int64_t least = rows / blocks, larger = rows % blocks;
+  for (std::int64_t tile = 0; tile < w.tiles; ++tile) {
+    std::int64_t row = 0;
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const std::int64_t count = least + (block < larger ? 1 : 0);
+      product_of_tile<P, P::kRows, ASKS_AHEAD>(count, w, tile, x + row * x_bytes, x_bytes, init + row * init_stride,
+                                               init_stride, y + row * y_stride, y_stride);
+      row += count;
+    }
+  }
 }
 
 template <class P>
 void product(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const float* init, std::int64_t init_stride,
              float* y, std::int64_t y_stride, std::int64_t rows) {
-  const auto step = [&](std::int64_t done) {
-    x += done * x_bytes;
-    init += done * init_stride;
-    y += done * y_stride;
-    rows -= done;
-  };
-  for (; rows >= kRows; step(kRows)) product_rows<P, kRows>(w, x, x_bytes, init, init_stride, y, y_stride);
-  if constexpr (kRows > 4) {
-    for (; rows >= 4; step(4)) product_rows<P, 4>(w, x, x_bytes, init, init_stride, y, y_stride);
+  if (rows == 1) {
+    product_of_few<P, 1>(w, x, x_bytes, init, init_stride, y, y_stride);
+  } else if (rows == 2) {
+    product_of_few<P, 2>(w, x, x_bytes, init, init_stride, y, y_stride);
+  } else if (rows < kRowsHidingFetches && w.tiles * w.groups * kTile * 4 > kNearBytes) {
+    product_of_many<P, true>(w, x, x_bytes, init, init_stride, y, y_stride, rows);
+  } else {
+    product_of_many<P, false>(w, x, x_bytes, init, init_stride, y, y_stride, rows);
   }
-  for (; rows >= 2; step(2)) product_rows<P, 2>(w, x, x_bytes, init, init_stride, y, y_stride);
-  for (; rows >= 1; step(1)) product_rows<P, 1>(w, x, x_bytes, init, init_stride, y, y_stride);
 }
 
 // Rows of activations as a product takes them. In fp32 that is where they already stand.
