@@ -1,6 +1,8 @@
-// A fixed team of threads that run one function together. Its threads sleep between runs.
+// A fixed team of threads that run one function together. Between runs its threads watch for the next one for a while,
+// since a layer of a small network takes less time than waking up, and then sleep.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -31,13 +33,16 @@ class ThreadTeam {
 
  private:
   void work(int member);
+  void start_next();
 
+  const int looks_;  // at what a thread waits for, before it sleeps
   std::mutex mutex_;
   std::condition_variable started_, finished_;
+  // Written while all other members wait: `generation_` publishes them.
   const std::function<void(int)>* body_ = nullptr;
-  std::uint64_t generation_ = 0;
-  int running_ = 0;
   bool stopping_ = false;
+  std::atomic<std::uint64_t> generation_{0};  // of runs, and the end: what the other members wait for
+  std::atomic<int> running_{0};               // other members that have not finished: what the caller waits for
   std::vector<std::thread> threads_;
 };
 
