@@ -9,6 +9,7 @@
 // Zeros before the first and after the last row are the zero padding of the equations, so a stream cut anywhere gives
 // the bits of one call. Threads split the rows of a layer.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <stdexcept>
 #include <vector>
@@ -21,8 +22,9 @@ namespace musicstar::cpu {
 
 namespace {
 
-constexpr std::int64_t kBlock = 1024;  // samples that travel through the layers together
-constexpr std::int64_t kGrain = 32;    // rows a thread takes at least
+constexpr std::int64_t kBlock = 1024;              // samples that travel through the layers together
+constexpr std::int64_t kGrain = 32;                // rows, or pairs of them, that a thread takes at least
+constexpr std::int64_t kLeastPairedChannels = 64;  // with fewer, their sums and differences cost what they spare
 
 // A sliding window over the rows of a layer's input, at absolute positions.
 class Window {
@@ -55,6 +57,7 @@ class Window {
   }
 
   const float* next_row() { return row(next_); }
+  std::int64_t next() const { return next_; }
   void advance(std::int64_t n) { next_ += n; }
   std::int64_t waiting() const { return end_ - next_; }
 
@@ -73,7 +76,8 @@ class StreamingEncoder final : public Encoder {
         kernels_(kernels_of(isa)),
         layer_kernel_(kernels_.in(precision).encoder_layer),
         team_(threads),
-        stride_(round_up(sizes.channels, kernels_.tile)) {
+        stride_(round_up(sizes.channels, kernels_.tile)),
+        in_pairs_(precision == Precision::kFp32 && sizes.kernel_size == 3 && sizes.channels >= kLeastPairedChannels) {
     const Packer packer(arena_, kernels_, precision);
     const std::int64_t kernel_size = sizes.kernel_size;
     code_stride_ = round_up(sizes.code_channels, kernels_.tile);
@@ -88,10 +92,15 @@ class StreamingEncoder final : public Encoder {
       const auto& w = weights.layers[l];
       const std::int64_t dilation = dilation_of_layer(l, sizes.layers);
       Layer layer;
-      for (std::int64_t k = 0; k < kernel_size; ++k) {
-        layer.taps.push_back(
-            packer.pack(sizes.channels, stride_, {{w.dilated.weight, sizes.channels, 0, kernel_size, k, 0}}));
-        layer.tap_offsets.push_back((k - kernel_size / 2) * dilation);
+      layer.dilation = dilation;
+      if (in_pairs_) {
+        pack_pairs(packer, w.dilated.weight, layer);
+      } else {
+        for (std::int64_t k = 0; k < kernel_size; ++k) {
+          layer.taps.push_back(
+              packer.pack(sizes.channels, stride_, {{w.dilated.weight, sizes.channels, 0, kernel_size, k, 0}}));
+          layer.tap_offsets.push_back((k - kernel_size / 2) * dilation);
+        }
       }
       layer.dilated_bias = arena_.copy(w.dilated.bias, sizes.channels, stride_);
       const MatrixPart value = {w.pointwise.weight, sizes.channels, 0, 1, 0, 0};
@@ -115,6 +124,7 @@ class StreamingEncoder final : public Encoder {
     code_bias_ = arena_.copy(weights.code.bias, sizes.code_channels, code_stride_);
     features_ = arena_.floats((kBlock + 1) * stride_);
     pooled_ = arena_.floats(stride_);
+    zeros_ = arena_.floats(stride_);
     code_row_ = arena_.floats(code_stride_);
     for (int member = 0; member < team_.size(); ++member) {
       scratch_.push_back(arena_.floats(kernels_.encoder_scratch_floats(stride_)));
@@ -183,13 +193,40 @@ class StreamingEncoder final : public Encoder {
 
  private:
   struct Layer {
+    std::int64_t dilation = 0;
     std::vector<PackedMatrix> taps;
     std::vector<std::int64_t> tap_offsets;
+    float* left = nullptr;
     const float* dilated_bias = nullptr;
     PackedMatrix pointwise;
     const float* pointwise_bias = nullptr;
     std::int64_t right_context = 0;
   };
+
+  // The weights of a layer's four products, and room for what first rows leave: no two pairs of one call may share a
+  // row of it, as each may be another thread's. Among the pairs that a call can see, from the first one whose second
+  // row is not done yet to the last one whose first row is in the call, are at most this many.
+  static std::int64_t left_rows(std::int64_t dilation) { return dilation + kBlock / 2; }
+  void pack_pairs(const Packer& packer, const float* taps, Layer& layer) {
+    const std::int64_t channels = sizes_.channels;
+    std::vector<float> products(channels * channels * 4);
+    for (std::int64_t i = 0; i < channels * channels; ++i) {
+      const float* g = taps + 3 * i;
+      products[4 * i] = g[0];
+      products[4 * i + 1] = (g[0] + g[1] + g[2]) / 2;
+      products[4 * i + 2] = (g[0] - g[1] + g[2]) / 2;
+      products[4 * i + 3] = g[2];
+    }
+    for (std::int64_t k = 0; k < 4; ++k) {
+      layer.taps.push_back(packer.pack(channels, stride_, {{products.data(), channels, 0, 4, k, 0}}));
+    }
+    layer.left = arena_.floats(left_rows(layer.dilation) * stride_);
+  }
+
+  // Pairs of a dilation whose first row comes before row t of the stream.
+  static std::int64_t pairs_before(std::int64_t t, std::int64_t dilation) {
+    return t <= 0 ? 0 : t / (2 * dilation) * dilation + std::min(t % (2 * dilation), dilation);
+  }
 
   // Where rows that leave layer l (or, with 0, the start convolution) go: the next window, or the pooling.
   float* destination(std::size_t window, std::int64_t rows) {
@@ -221,25 +258,68 @@ class StreamingEncoder final : public Encoder {
       if (rows == 0) return;
       const float* x = window.next_row();
       float* y = destination(l + 2, rows);
-      team_.run([&](int member) {
-        const auto [begin, end] = team_.share(rows, member, kGrain);
-        EncoderLayerCall call;
-        call.taps = layer.taps.data();
-        call.tap_offsets = layer.tap_offsets.data();
-        call.kernel_size = sizes_.kernel_size;
-        call.dilated_bias = layer.dilated_bias;
-        call.pointwise = layer.pointwise;
-        call.pointwise_bias = layer.pointwise_bias;
-        call.gated = sizes_.gated;
-        call.stride = stride_;
-        call.x = x + begin * stride_;
-        call.y = y + begin * stride_;
-        call.rows = end - begin;
-        call.scratch = scratch_[member];
-        layer_kernel_(call);
-      });
+      EncoderLayerCall call;
+      call.taps = layer.taps.data();
+      call.tap_offsets = layer.tap_offsets.data();
+      call.kernel_size = sizes_.kernel_size;
+      call.dilated_bias = layer.dilated_bias;
+      call.pointwise = layer.pointwise;
+      call.pointwise_bias = layer.pointwise_bias;
+      call.gated = sizes_.gated;
+      call.stride = stride_;
+      if (in_pairs_) {
+        run_in_pairs(call, layer, x, y, rows, window.next());
+      } else {
+        share_out(0, rows, [&](int member, std::int64_t begin, std::int64_t end) {
+          EncoderLayerCall part = call;
+          part.x = x + begin * stride_;
+          part.y = y + begin * stride_;
+          part.rows = end - begin;
+          part.scratch = scratch_[member];
+          layer_kernel_(part);
+        });
+      }
       window.advance(rows);
       if (l + 1 == layers_.size()) pool(rows);
+    }
+  }
+
+  void run_in_pairs(EncoderLayerCall& call, const Layer& layer, const float* x, float* y, std::int64_t rows,
+                    std::int64_t position) {
+    call.x = x;
+    call.y = y;
+    call.rows = rows;
+    call.dilation = layer.dilation;
+    call.position = position;
+    call.left = layer.left;
+    call.left_rows = left_rows(layer.dilation);
+    call.zeros = zeros_;
+    const std::int64_t first = pairs_before(position - layer.dilation, layer.dilation);
+    const std::int64_t last = pairs_before(position + rows, layer.dilation);
+    share_out(first, last, [&](int member, std::int64_t begin, std::int64_t end) {
+      EncoderLayerCall part = call;
+      part.first_pair = begin;
+      part.last_pair = end;
+      part.scratch = scratch_[member];
+      kernels_.encoder_layer_in_pairs(part);
+    });
+  }
+
+  // Calls body(member, begin, end) for grains of [first, last), each taken by whichever member is free.
+  template <class Body>
+  void share_out(std::int64_t first, std::int64_t last, const Body& body) {
+    std::atomic<std::int64_t> next{first};
+    const auto work = [&](int member) {
+      for (;;) {
+        const std::int64_t begin = next.fetch_add(kGrain, std::memory_order_relaxed);
+        if (begin >= last) return;
+        body(member, begin, std::min(begin + kGrain, last));
+      }
+    };
+    if (last - first <= kGrain) {
+      work(0);
+    } else {
+      team_.run(work);
     }
   }
 
@@ -265,6 +345,7 @@ class StreamingEncoder final : public Encoder {
   ThreadTeam team_;
   Arena arena_;
   std::int64_t stride_ = 0, code_stride_ = 0;
+  const bool in_pairs_;
   float* start_taps_ = nullptr;
   const float* start_bias_ = nullptr;
   std::vector<Layer> layers_;
@@ -273,6 +354,7 @@ class StreamingEncoder final : public Encoder {
   const float* code_bias_ = nullptr;
   float* features_ = nullptr;  // the rows that the last layer has just given
   float* pooled_ = nullptr;
+  const float* zeros_ = nullptr;
   float* code_row_ = nullptr;
   std::vector<float*> scratch_;
   std::int64_t in_pool_ = 0, pushed_ = 0, emitted_ = 0;

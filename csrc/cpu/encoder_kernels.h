@@ -7,40 +7,52 @@ namespace musicstar::cpu::MUSICSTAR_KERNELS {
 
 namespace {
 
-// Rows whose hidden activations stay in the first-level cache between the two products of a layer.
+// Rows whose hidden activations stay in the nearer caches between the two products of a layer.
 constexpr std::int64_t kEncoderRows = 32;
 
 std::int64_t encoder_scratch_floats(std::int64_t stride) {
-  return kEncoderRows * (3 * stride + 2 * RowFormat::kLargestTrailer + stride);
+  return kEncoderRows * (5 * stride + 2 * RowFormat::kLargestTrailer);
 }
 
-// y = x + glu(pointwise ReLU(dilated x)), or without the GLU.
+inline void rectify(float* x, std::int64_t floats) {
+  for (std::int64_t i = 0; i < floats; i += kWidth) store(x + i, rectified(load(x + i)));
+}
+
+// y = x + glu(pointwise hidden), or without the GLU, for row_of(0) .. row_of(rows - 1). pointwise: [rows][outputs].
+template <class P, class RowOf>
+inline void add_pointwise(const EncoderLayerCall& call, const Rows& hidden, std::int64_t rows, float* pointwise,
+                          RowOf&& row_of) {
+  const std::int64_t stride = call.stride;
+  const std::int64_t outputs = call.gated ? 2 * stride : stride;
+  product<P>(call.pointwise, hidden.data, hidden.bytes, call.pointwise_bias, 0, pointwise, outputs, rows);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t row = row_of(r);
+    for (std::int64_t c = 0; c < stride; c += kWidth) {
+      Vector value = load(pointwise + r * outputs + c);
+      if (call.gated) value *= P::gate_of_glu(load(pointwise + r * outputs + stride + c));
+      store(call.y + row * stride + c, load(call.x + row * stride + c) + value);
+    }
+  }
+}
+
+// y = x + glu(pointwise ReLU(dilated x)), tap by tap.
 template <class P>
 void encoder_layer(const EncoderLayerCall& call) {
   const std::int64_t stride = call.stride;
-  const std::int64_t outputs = call.gated ? 2 * stride : stride;
   float* hidden = call.scratch;
   float* pointwise = hidden + kEncoderRows * stride;
   char* converted = reinterpret_cast<char*>(pointwise + kEncoderRows * 2 * stride);
   for (std::int64_t begin = 0; begin < call.rows; begin += kEncoderRows) {
     const std::int64_t rows = call.rows - begin < kEncoderRows ? call.rows - begin : kEncoderRows;
     const float* x = call.x + begin * stride;
-    float* y = call.y + begin * stride;
     for (std::int64_t k = 0; k < call.kernel_size; ++k) {
       const Rows tap = rows_of<P>(x + call.tap_offsets[k] * stride, stride, stride, rows, converted);
       product<P>(call.taps[k], tap.data, tap.bytes, k == 0 ? call.dilated_bias : hidden, k == 0 ? 0 : stride, hidden,
                  stride, rows);
     }
-    for (std::int64_t i = 0; i < rows * stride; i += kWidth) store(hidden + i, rectified(load(hidden + i)));
+    rectify(hidden, rows * stride);
     const Rows h = rows_of<P>(hidden, stride, stride, rows, converted);
-    product<P>(call.pointwise, h.data, h.bytes, call.pointwise_bias, 0, pointwise, outputs, rows);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t c = 0; c < stride; c += kWidth) {
-        Vector value = load(pointwise + r * outputs + c);
-        if (call.gated) value *= P::gate_of_glu(load(pointwise + r * outputs + stride + c));
-        store(y + r * stride + c, load(x + r * stride + c) + value);
-      }
-    }
+    add_pointwise<P>(call, h, rows, pointwise, [&](std::int64_t r) { return begin + r; });
   }
 }
 

@@ -38,7 +38,7 @@ struct PackedMatrix {
 };
 
 struct EncoderLayerCall {
-  const PackedMatrix* taps = nullptr;         // [kernel_size], channels -> channels
+  const PackedMatrix* taps = nullptr;         // [kernel_size], channels -> channels; for pairs, [4]
   const std::int64_t* tap_offsets = nullptr;  // [kernel_size], in rows
   std::int64_t kernel_size = 0;
   const float* dilated_bias = nullptr;  // [channels, padded]
@@ -50,6 +50,14 @@ struct EncoderLayerCall {
   float* y = nullptr;        // row 0 of the output
   std::int64_t rows = 0;
   float* scratch = nullptr;  // encoder_scratch_floats(stride)
+
+  // By pairs of rows (encoder_pairs.h): of those that have a row in the call, the pairs first_pair .. last_pair - 1.
+  std::int64_t dilation = 0;
+  std::int64_t position = 0;  // of row 0 in the stream
+  std::int64_t first_pair = 0, last_pair = 0;
+  float* left = nullptr;  // [left_rows][stride]: what first rows leave for their partners in later calls
+  std::int64_t left_rows = 0;
+  const float* zeros = nullptr;  // [stride]
 };
 
 struct DecoderLayer {
@@ -127,6 +135,7 @@ struct Kernels {
   void (*product_fp32)(const PackedMatrix& w, const float* x, std::int64_t x_stride, const float* init,
                        std::int64_t init_stride, float* y, std::int64_t y_stride, std::int64_t rows);
   std::int64_t (*encoder_scratch_floats)(std::int64_t stride);
+  void (*encoder_layer_in_pairs)(const EncoderLayerCall& call);
 
   struct InPrecision {
     RowFormat format;

@@ -5,7 +5,7 @@
 // BF16 may be used.
 #pragma once
 
-#include "cpu/encoder_kernels.h"
+#include "cpu/encoder_pairs.h"
 #include "cpu/sampler_kernels.h"
 #include "cpu/split_kernels.h"
 
@@ -16,6 +16,7 @@ const Kernels kKernels = {
     kTile,
     product_fp32,
     encoder_scratch_floats,
+    encoder_layer_in_pairs,
     {
         {Fp32::kFormat, Precision::kFp32, encoder_layer<Fp32>, sample<Fp32>, split_sample<Fp32>},
         {Bf16::kFormat, Precision::kBf16, encoder_layer<Bf16>, sample<Bf16>, split_sample<Bf16>},

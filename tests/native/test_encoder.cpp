@@ -78,6 +78,35 @@ TEST_CASE("encoder: pieces and threads change no bit") {
   });
 }
 
+TEST_CASE("encoder: by pairs of rows it equals the reference, and pieces and threads change no bit") {
+  struct Case {
+    bool gated;
+    std::int64_t channels, layers, samples;
+  };
+  // Dilations of a part of a block, of a whole one, and beyond, where a first row is never in one call with its
+  // partner.
+  for (const Case& each : {Case{true, 64, 5, 1500}, Case{false, 65, 3, 200}, Case{true, 64, 12, 2600}}) {
+    CAPTURE(each.channels);
+    CAPTURE(each.layers);
+    EncoderSizes sizes = small_encoder();
+    sizes.blocks = 1;
+    sizes.layers = each.layers;
+    sizes.channels = each.channels;
+    sizes.gated = each.gated;
+    const RandomEncoder encoder(sizes);
+    const std::vector<std::uint8_t> codes = random_codes(each.samples, 3);
+    const std::vector<double> expected = reference::encode(sizes, encoder.weights, codes.data(), each.samples);
+    on_every_isa([&](cpu::Isa isa) {
+      const std::vector<float> whole = encode(*cpu::make_encoder(sizes, encoder.weights, 1, isa), sizes, codes);
+      CHECK(largest_difference(whole, expected) < kFp32Tolerance);
+      for (const int threads : {1, 3}) {
+        const auto fast = cpu::make_encoder(sizes, encoder.weights, threads, isa);
+        CHECK((encode(*fast, sizes, codes, {1, 2, 15, 33, 100, 197, each.samples - 1}) == whole));
+      }
+    });
+  }
+}
+
 TEST_CASE("encoder: reset forgets") {
   const EncoderSizes sizes = small_encoder();
   const RandomEncoder encoder(sizes);
