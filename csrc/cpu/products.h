@@ -4,9 +4,9 @@
 //
 // A block of ROWS x TILES keeps all its sums in registers (ROWS x 2 TILES vectors) and reads each weight once for its
 // rows: 6 x 2 sums of 16 registers with AVX2, 8 x 2 of 32 with AVX-512. A tile of weights, inputs x 2 vectors, stays in
-// the first-level cache while all rows go by, and asks meanwhile for the next one where the network is too large for
-// the nearer caches; the next matrix lies behind the last tile (arena.h). The bound is one multiply-add a cycle for
-// many rows, the weights' bandwidth for one.
+// the first-level cache while all rows go by, and they ask meanwhile for the next one, a part each, where the network
+// is too large for the nearer caches; the next matrix lies behind the last tile (arena.h). The bound is one
+// multiply-add a cycle for many rows, the weights' bandwidth for one.
 //
 // Exactness: an output is a chain of multiply-adds over its inputs in index order, whatever block of rows it is
 // computed in. So lanes, threads and pieces never change a bit within one instruction set and precision.
@@ -27,7 +27,8 @@ constexpr std::int64_t kNearBytes = 48 << 10, kRowsHidingFetches = 32;
 template <class P, int ROWS, int TILES, bool ASKS_AHEAD = false>
 inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, std::int64_t tile, const char* x,
                                                          std::int64_t x_bytes, const float* init,
-                                                         std::int64_t init_stride, float* y, std::int64_t y_stride) {
+                                                         std::int64_t init_stride, float* y, std::int64_t y_stride,
+                                                         const char* ahead = nullptr, std::int64_t ahead_step = 0) {
   constexpr int kVectors = 2 * TILES;
   const auto start = [&](int r, std::int64_t at) {
     const Vector from = load(init + r * init_stride + at);
@@ -59,9 +60,8 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
       }
     }
     if constexpr (ASKS_AHEAD) {
-      for (std::int64_t line = 0; line < kTileBytes; line += kLine) {
-        __builtin_prefetch(weights + w.groups * kTileBytes + line);
-      }
+      for (std::int64_t line = 0; line < kTileBytes; line += kLine) __builtin_prefetch(ahead + line);
+      ahead += ahead_step;
     }
     weights += kTileBytes;
   }
@@ -99,14 +99,15 @@ inline void product_of_few(const PackedMatrix& w, const char* x, std::int64_t x_
 template <class P, int ROWS, bool ASKS_AHEAD>
 inline void product_of_tile(std::int64_t rows, const PackedMatrix& w, std::int64_t tile, const char* x,
                             std::int64_t x_bytes, const float* init, std::int64_t init_stride, float* y,
-                            std::int64_t y_stride) {
+                            std::int64_t y_stride, const char* ahead, std::int64_t ahead_step) {
   if constexpr (ROWS > 2) {
     if (rows < ROWS) {
-      product_of_tile<P, ROWS - 1, ASKS_AHEAD>(rows, w, tile, x, x_bytes, init, init_stride, y, y_stride);
+      product_of_tile<P, ROWS - 1, ASKS_AHEAD>(rows, w, tile, x, x_bytes, init, init_stride, y, y_stride, ahead,
+                                               ahead_step);
       return;
     }
   }
-  product_block<P, ROWS, 1, ASKS_AHEAD>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
+  product_block<P, ROWS, 1, ASKS_AHEAD>(w, tile, x, x_bytes, init, init_stride, y, y_stride, ahead, ahead_step);
 }
 
 // Three rows and more, tile by tile, in blocks as equal as can be: a small last one would wait for its own
@@ -116,12 +117,15 @@ inline void product_of_many(const PackedMatrix& w, const char* x, std::int64_t x
                             std::int64_t init_stride, float* y, std::int64_t y_stride, std::int64_t rows) {
   const std::int64_t blocks = (rows + P::kRows - 1) / P::kRows;
   const std::int64_t least = rows / blocks, larger = rows % blocks;
+  const std::int64_t tile_bytes = w.groups * kTile * 4, ahead_bytes = tile_bytes / blocks;  // of the next, by block
+  const char* ahead = w.weight + tile_bytes;
   for (std::int64_t tile = 0; tile < w.tiles; ++tile) {
     std::int64_t row = 0;
     for (std::int64_t block = 0; block < blocks; ++block) {
       const std::int64_t count = least + (block < larger ? 1 : 0);
       product_of_tile<P, P::kRows, ASKS_AHEAD>(count, w, tile, x + row * x_bytes, x_bytes, init + row * init_stride,
-                                               init_stride, y + row * y_stride, y_stride);
+                                               init_stride, y + row * y_stride, y_stride, ahead, kTile * 4 / blocks);
+      ahead += ahead_bytes;
       row += count;
     }
   }
