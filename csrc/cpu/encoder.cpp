@@ -1,13 +1,13 @@
-// The streaming encoder. Every layer keeps a window of its own input: as many past rows as its taps reach back, and
-// whatever still waits for the rows its taps reach ahead. A block of samples goes through all layers, each giving as
-// many rows as it has become certain of; nothing is computed twice, and memory depends on the receptive field and not
-// on the length.
+// The streaming encoder. Every layer keeps a window of its own input, in a ring: as many past rows as its taps reach
+// back, and whatever still waits for the rows its taps reach ahead. A block of samples goes through all layers, each
+// giving as many rows as it has become certain of; nothing is computed twice, and memory depends on the receptive field
+// and not on the length.
 //
 //   layer input   |<- left context ->|<- certain rows ->|<- right context ->|
-//                 base            next                                     end
+//                                 next                                     end
 //
 // Zeros before the first and after the last row are the zero padding of the equations, so a stream cut anywhere gives
-// the bits of one call. Threads split the rows of a layer.
+// the bits of one call. Threads share the rows of a layer.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -26,47 +26,48 @@ constexpr std::int64_t kBlock = 1024;              // samples that travel throug
 constexpr std::int64_t kGrain = 32;                // rows, or pairs of them, that a thread takes at least
 constexpr std::int64_t kLeastPairedChannels = 64;  // with fewer, their sums and differences cost what they spare
 
-// A sliding window over the rows of a layer's input, at absolute positions.
+// The rows of a layer's input that taps reach yet, in a ring, at absolute positions from -left on.
 class Window {
  public:
   Window(Arena& arena, std::int64_t stride, std::int64_t left, std::int64_t right)
-      : stride_(stride),
-        left_(left),
-        capacity_(left + right + kBlock + std::max(kBlock, (left + right) / 4)),  // the slack makes moves rare
-        rows_(arena.floats(capacity_ * stride)) {
+      : left_(left), ring_{arena.floats((left + right + kBlock) * stride), stride, left + right + kBlock, 0} {
     reset();
   }
 
   void reset() {
-    base_ = -left_;
     end_ = 0;
     next_ = 0;
-    std::memset(rows_, 0, static_cast<std::size_t>(left_ * stride_) * sizeof(float));
+    for (std::int64_t r = -left_; r < 0; ++r) clear(from(0), r);
   }
 
-  // Room for n rows at `end`; rows that no tap reaches any more may be dropped.
-  float* append(std::int64_t n) {
-    if (end_ + n - base_ > capacity_) {
-      const std::int64_t first_needed = next_ - left_;
-      std::memmove(rows_, row(first_needed), static_cast<std::size_t>((end_ - first_needed) * stride_) * sizeof(float));
-      base_ = first_needed;
-    }
-    float* place = row(end_);
+  // Room for n rows at `end`, in the place of some that no tap reaches any more.
+  RowRing append(std::int64_t n) {
     end_ += n;
-    return place;
+    return from(end_ - n);
+  }
+  void append_zeros(std::int64_t n) {
+    const RowRing rows = append(n);
+    for (std::int64_t r = 0; r < n; ++r) clear(rows, r);
   }
 
-  const float* next_row() { return row(next_); }
+  RowRing next_rows() const { return from(next_); }
   std::int64_t next() const { return next_; }
   void advance(std::int64_t n) { next_ += n; }
   std::int64_t waiting() const { return end_ - next_; }
 
  private:
-  float* row(std::int64_t position) { return rows_ + (position - base_) * stride_; }
+  RowRing from(std::int64_t position) const {
+    RowRing rows = ring_;
+    rows.zero = position % ring_.capacity + left_;  // so that rows before it are not below 0
+    return rows;
+  }
+  void clear(const RowRing& rows, std::int64_t r) {
+    std::memset(rows.at(r), 0, static_cast<std::size_t>(rows.stride) * sizeof(float));
+  }
 
-  std::int64_t stride_, left_, capacity_;
-  float* rows_;
-  std::int64_t base_ = 0, end_ = 0, next_ = 0;
+  std::int64_t left_;
+  RowRing ring_;
+  std::int64_t end_ = 0, next_ = 0;
 };
 
 class StreamingEncoder final : public Encoder {
@@ -136,8 +137,8 @@ class StreamingEncoder final : public Encoder {
     frames_written_ = 0;
     for (std::int64_t done = 0; done < n; done += kBlock) {
       const std::int64_t count = std::min(kBlock, n - done);
-      float* input = windows_[0].append(count);
-      for (std::int64_t t = 0; t < count; ++t) input[t] = input_of_code(codes[done + t]);
+      const RowRing input = windows_[0].append(count);
+      for (std::int64_t t = 0; t < count; ++t) *input.at(t) = input_of_code(codes[done + t]);
       advance_from_start();
     }
     pushed_ += n;
@@ -155,8 +156,7 @@ class StreamingEncoder final : public Encoder {
     // Each layer in turn gets its own right padding: zeros that are not the output of the layer before.
     if (zeros_left_ > 0) {
       const std::int64_t n = std::min(kBlock, zeros_left_);
-      const std::int64_t stride = finishing_window_ == 0 ? 1 : stride_;
-      std::memset(windows_[finishing_window_].append(n), 0, static_cast<std::size_t>(n * stride) * sizeof(float));
+      windows_[finishing_window_].append_zeros(n);
       zeros_left_ -= n;
       if (finishing_window_ == 0) {
         advance_from_start();
@@ -229,21 +229,21 @@ class StreamingEncoder final : public Encoder {
   }
 
   // Where rows that leave layer l (or, with 0, the start convolution) go: the next window, or the pooling.
-  float* destination(std::size_t window, std::int64_t rows) {
-    return window < windows_.size() ? windows_[window].append(rows) : features_;
+  RowRing destination(std::size_t window, std::int64_t rows) {
+    return window < windows_.size() ? windows_[window].append(rows) : RowRing{features_, stride_, rows, 0};
   }
 
   void advance_from_start() {
     const std::int64_t rows = std::max<std::int64_t>(0, windows_[0].waiting() - sizes_.right_context(1));
     if (rows == 0) return;
-    const float* x = windows_[0].next_row();
-    float* y = destination(1, rows);
+    const RowRing x = windows_[0].next_rows(), y = destination(1, rows);
     const std::int64_t origin = sizes_.kernel_size / 2;
     for (std::int64_t t = 0; t < rows; ++t) {
-      for (std::int64_t c = 0; c < stride_; ++c) {
-        float sum = start_bias_[c];
-        for (std::int64_t k = 0; k < sizes_.kernel_size; ++k) sum += start_taps_[k * stride_ + c] * x[t + k - origin];
-        y[t * stride_ + c] = sum;
+      float* row = y.at(t);
+      std::copy_n(start_bias_, stride_, row);
+      for (std::int64_t k = 0; k < sizes_.kernel_size; ++k) {
+        const float sample = *x.at(t + k - origin);
+        for (std::int64_t c = 0; c < stride_; ++c) row[c] += start_taps_[k * stride_ + c] * sample;
       }
     }
     windows_[0].advance(rows);
@@ -256,9 +256,9 @@ class StreamingEncoder final : public Encoder {
       Window& window = windows_[l + 1];
       const std::int64_t rows = std::max<std::int64_t>(0, window.waiting() - layer.right_context);
       if (rows == 0) return;
-      const float* x = window.next_row();
-      float* y = destination(l + 2, rows);
       EncoderLayerCall call;
+      call.x = window.next_rows();
+      call.y = destination(l + 2, rows);
       call.taps = layer.taps.data();
       call.tap_offsets = layer.tap_offsets.data();
       call.kernel_size = sizes_.kernel_size;
@@ -268,12 +268,12 @@ class StreamingEncoder final : public Encoder {
       call.gated = sizes_.gated;
       call.stride = stride_;
       if (in_pairs_) {
-        run_in_pairs(call, layer, x, y, rows, window.next());
+        run_in_pairs(call, layer, rows, window.next());
       } else {
         share_out(0, rows, [&](int member, std::int64_t begin, std::int64_t end) {
           EncoderLayerCall part = call;
-          part.x = x + begin * stride_;
-          part.y = y + begin * stride_;
+          part.x.zero += begin;
+          part.y.zero += begin;
           part.rows = end - begin;
           part.scratch = scratch_[member];
           layer_kernel_(part);
@@ -284,10 +284,7 @@ class StreamingEncoder final : public Encoder {
     }
   }
 
-  void run_in_pairs(EncoderLayerCall& call, const Layer& layer, const float* x, float* y, std::int64_t rows,
-                    std::int64_t position) {
-    call.x = x;
-    call.y = y;
+  void run_in_pairs(EncoderLayerCall& call, const Layer& layer, std::int64_t rows, std::int64_t position) {
     call.rows = rows;
     call.dilation = layer.dilation;
     call.position = position;

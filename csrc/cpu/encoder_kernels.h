@@ -26,11 +26,12 @@ inline void add_pointwise(const EncoderLayerCall& call, const Rows& hidden, std:
   const std::int64_t outputs = call.gated ? 2 * stride : stride;
   product<P>(call.pointwise, hidden.data, hidden.bytes, call.pointwise_bias, 0, pointwise, outputs, rows);
   for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t row = row_of(r);
+    const float* x = call.x.at(row_of(r));
+    float* y = call.y.at(row_of(r));
     for (std::int64_t c = 0; c < stride; c += kWidth) {
       Vector value = load(pointwise + r * outputs + c);
       if (call.gated) value *= P::gate_of_glu(load(pointwise + r * outputs + stride + c));
-      store(call.y + row * stride + c, load(call.x + row * stride + c) + value);
+      store(y + c, load(x + c) + value);
     }
   }
 }
@@ -44,11 +45,17 @@ void encoder_layer(const EncoderLayerCall& call) {
   char* converted = reinterpret_cast<char*>(pointwise + kEncoderRows * 2 * stride);
   for (std::int64_t begin = 0; begin < call.rows; begin += kEncoderRows) {
     const std::int64_t rows = call.rows - begin < kEncoderRows ? call.rows - begin : kEncoderRows;
-    const float* x = call.x + begin * stride;
     for (std::int64_t k = 0; k < call.kernel_size; ++k) {
-      const Rows tap = rows_of<P>(x + call.tap_offsets[k] * stride, stride, stride, rows, converted);
-      product<P>(call.taps[k], tap.data, tap.bytes, k == 0 ? call.dilated_bias : hidden, k == 0 ? 0 : stride, hidden,
-                 stride, rows);
+      for (std::int64_t r = 0; r < rows;) {  // neighbours in the ring
+        const std::int64_t first = begin + call.tap_offsets[k] + r;
+        const std::int64_t to_end = call.x.capacity - call.x.place(first);
+        const std::int64_t count = rows - r < to_end ? rows - r : to_end;
+        const Rows tap = rows_of<P>(call.x.at(first), stride, stride, count, converted);
+        float* sums = hidden + r * stride;
+        product<P>(call.taps[k], tap.data, tap.bytes, k == 0 ? call.dilated_bias : sums, k == 0 ? 0 : stride, sums,
+                   stride, count);
+        r += count;
+      }
     }
     rectify(hidden, rows * stride);
     const Rows h = rows_of<P>(hidden, stride, stride, rows, converted);

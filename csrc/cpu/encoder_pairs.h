@@ -41,10 +41,11 @@ inline void subtract_rows(const float* a, const float* b, std::int64_t floats, f
 
 void encoder_layer_in_pairs(const EncoderLayerCall& call) {
   constexpr std::int64_t kPairs = kEncoderRows;
-  const std::int64_t stride = call.stride, step = call.dilation * stride;
-  const auto multiply = [&](const PackedMatrix& w, const float* x, const float* init, std::int64_t init_stride,
+  const std::int64_t stride = call.stride, step = call.dilation;
+  const RowRing& x = call.x;
+  const auto multiply = [&](const PackedMatrix& w, const float* rows, const float* init, std::int64_t init_stride,
                             float* y,
-                            std::int64_t rows) { product_fp32(w, x, stride, init, init_stride, y, stride, rows); };
+                            std::int64_t count) { product_fp32(w, rows, stride, init, init_stride, y, stride, count); };
   float* panel = call.scratch;
   float* first = panel + kPairs * stride;
   float* second = first + kPairs * stride;
@@ -58,7 +59,7 @@ void encoder_layer_in_pairs(const EncoderLayerCall& call) {
     const PairsWithin firsts(row, pairs, 0, call.rows), seconds(row, pairs, call.dilation, call.rows);
     const auto make_panel = [&](const PairsWithin& of, auto&& combine) {
       for (std::int64_t i = of.begin; i < of.end; ++i) {
-        combine(call.x + row[i] * stride, panel + (i - of.begin) * stride);
+        combine(row[i], panel + (i - of.begin) * stride);
       }
     };
     const auto finish = [&](float* hidden, const PairsWithin& of, std::int64_t offset) {
@@ -71,16 +72,16 @@ void encoder_layer_in_pairs(const EncoderLayerCall& call) {
 
     if (firsts.count() > 0) {
       float* differences = second + firsts.begin * stride;
-      make_panel(firsts, [&](const float* x, float* to) { add_rows(x, x + step, stride, to); });
+      make_panel(firsts, [&](std::int64_t t, float* to) { add_rows(x.at(t), x.at(t + step), stride, to); });
       multiply(call.taps[1], panel, call.dilated_bias, 0, first, firsts.count());
-      make_panel(firsts, [&](const float* x, float* to) { subtract_rows(x + step, x, stride, to); });
+      make_panel(firsts, [&](std::int64_t t, float* to) { subtract_rows(x.at(t + step), x.at(t), stride, to); });
       multiply(call.taps[2], panel, call.zeros, 0, differences, firsts.count());
       for (std::int64_t i = 0; i < firsts.count() * stride; i += kWidth) {
         const Vector m = load(first + i), n = load(differences + i);
         store(first + i, m + n);
         store(differences + i, m - n);
       }
-      make_panel(firsts, [&](const float* x, float* to) { subtract_rows(x - step, x + step, stride, to); });
+      make_panel(firsts, [&](std::int64_t t, float* to) { subtract_rows(x.at(t - step), x.at(t + step), stride, to); });
       multiply(call.taps[0], panel, first, stride, first, firsts.count());
       finish(first, firsts, 0);
     }
@@ -92,7 +93,7 @@ void encoder_layer_in_pairs(const EncoderLayerCall& call) {
     }
     if (seconds.count() > 0) {
       float* hidden = second + seconds.begin * stride;
-      make_panel(seconds, [&](const float* x, float* to) { subtract_rows(x + 2 * step, x, stride, to); });
+      make_panel(seconds, [&](std::int64_t t, float* to) { subtract_rows(x.at(t + 2 * step), x.at(t), stride, to); });
       multiply(call.taps[3], panel, hidden, stride, hidden, seconds.count());
       finish(hidden, seconds, call.dilation);
     }

@@ -37,6 +37,18 @@ struct PackedMatrix {
   const std::int32_t* corrections = nullptr;  // int8: what the activations' offset adds to each output's sum
 };
 
+// Rows in a ring: row r, not below the oldest one that is kept, stands at `zero` + r, less the capacity where that is
+// beyond. (Always inlined: a copy of its own might be any instruction set's.)
+struct RowRing {
+  float* rows = nullptr;
+  std::int64_t stride = 0, capacity = 0, zero = 0;
+
+  __attribute__((always_inline)) std::int64_t place(std::int64_t r) const {
+    return zero + r < capacity ? zero + r : zero + r - capacity;
+  }
+  __attribute__((always_inline)) float* at(std::int64_t r) const { return rows + place(r) * stride; }
+};
+
 struct EncoderLayerCall {
   const PackedMatrix* taps = nullptr;         // [kernel_size], channels -> channels; for pairs, [4]
   const std::int64_t* tap_offsets = nullptr;  // [kernel_size], in rows
@@ -45,9 +57,8 @@ struct EncoderLayerCall {
   PackedMatrix pointwise;               // channels -> channels, or value and gate, each padded
   const float* pointwise_bias = nullptr;
   bool gated = false;
-  std::int64_t stride = 0;   // floats a row of x and y: channels, padded
-  const float* x = nullptr;  // row 0; tap_offsets reach around it
-  float* y = nullptr;        // row 0 of the output
+  std::int64_t stride = 0;  // floats a row: channels, padded
+  RowRing x, y;             // tap_offsets reach around x's rows
   std::int64_t rows = 0;
   float* scratch = nullptr;  // encoder_scratch_floats(stride)
 
