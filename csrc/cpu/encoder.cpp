@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cpu/packing.h"
+#include "cpu/stack_spans.h"
 #include "cpu/thread_team.h"
 #include "musicstar/engine.h"
 
@@ -196,7 +197,7 @@ class StreamingEncoder final : public Encoder {
     std::int64_t dilation = 0;
     std::vector<PackedMatrix> taps;
     std::vector<std::int64_t> tap_offsets;
-    float* left = nullptr;
+    float* carried = nullptr;  // where rows are taken in pairs, as EncoderLayerCall::carried
     const float* dilated_bias = nullptr;
     PackedMatrix pointwise;
     const float* pointwise_bias = nullptr;
@@ -206,7 +207,7 @@ class StreamingEncoder final : public Encoder {
   // The weights of a layer's four products, and room for what first rows leave: no two pairs of one call may share a
   // row of it, as each may be another thread's. Among the pairs that a call can see, from the first one whose second
   // row is not done yet to the last one whose first row is in the call, are at most this many.
-  static std::int64_t left_rows(std::int64_t dilation) { return dilation + kBlock / 2; }
+  static std::int64_t carried_rows(std::int64_t dilation) { return dilation + kBlock / 2; }
   void pack_pairs(const Packer& packer, const float* taps, Layer& layer) {
     const std::int64_t channels = sizes_.channels;
     std::vector<float> products(channels * channels * 4);
@@ -220,12 +221,7 @@ class StreamingEncoder final : public Encoder {
     for (std::int64_t k = 0; k < 4; ++k) {
       layer.taps.push_back(packer.pack(channels, stride_, {{products.data(), channels, 0, 4, k, 0}}));
     }
-    layer.left = arena_.floats(left_rows(layer.dilation) * stride_);
-  }
-
-  // Pairs of a dilation whose first row comes before row t of the stream.
-  static std::int64_t pairs_before(std::int64_t t, std::int64_t dilation) {
-    return t <= 0 ? 0 : t / (2 * dilation) * dilation + std::min(t % (2 * dilation), dilation);
+    layer.carried = arena_.floats(carried_rows(layer.dilation) * stride_);
   }
 
   // Where rows that leave layer l (or, with 0, the start convolution) go: the next window, or the pooling.
@@ -288,18 +284,18 @@ class StreamingEncoder final : public Encoder {
     call.rows = rows;
     call.dilation = layer.dilation;
     call.position = position;
-    call.left = layer.left;
-    call.left_rows = left_rows(layer.dilation);
+    call.carried = layer.carried;
+    call.carried_rows = carried_rows(layer.dilation);
     call.zeros = zeros_;
-    const std::int64_t first = pairs_before(position - layer.dilation, layer.dilation);
-    const std::int64_t last = pairs_before(position + rows, layer.dilation);
-    share_out(first, last, [&](int member, std::int64_t begin, std::int64_t end) {
-      EncoderLayerCall part = call;
-      part.first_pair = begin;
-      part.last_pair = end;
-      part.scratch = scratch_[member];
-      kernels_.encoder_layer_in_pairs(part);
-    });
+    const RowGroups pairs{position + rows, layer.dilation, true};
+    share_out(pairs.before(position - layer.dilation), pairs.count(0),
+              [&](int member, std::int64_t begin, std::int64_t end) {
+                EncoderLayerCall part = call;
+                part.first_pair = begin;
+                part.last_pair = end;
+                part.scratch = scratch_[member];
+                kernels_.encoder_layer_in_pairs(part);
+              });
   }
 
   // Calls body(member, begin, end) for grains of [first, last), each taken by whichever member is free.

@@ -66,8 +66,8 @@ struct EncoderLayerCall {
   std::int64_t dilation = 0;
   std::int64_t position = 0;  // of row 0 in the stream
   std::int64_t first_pair = 0, last_pair = 0;
-  float* left = nullptr;  // [left_rows][stride]: what first rows leave for their partners in later calls
-  std::int64_t left_rows = 0;
+  float* carried = nullptr;  // [carried_rows][stride]: what first rows leave for their partners in later calls
+  std::int64_t carried_rows = 0;
   const float* zeros = nullptr;  // [stride]
 };
 
