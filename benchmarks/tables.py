@@ -1,6 +1,7 @@
 """The tables of docs/benchmarks.md, made from benchmarks/results by `python benchmarks/tables.py [--check]`.
 
-Each kind stands between a pair of marks; what surrounds them is left as it is. With --check nothing is written, and a
+Each kind stands between a pair of marks; what surrounds them is left as it is. The CPU engine has two: of a processor
+with AVX-512 (sampling.json ...), and of one without (sampling-avx2.json ...). With --check nothing is written, and a
 page whose tables are not those of the results is an error.
 """
 
@@ -10,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from musicstar_ext.errors import CommandParser, UserError
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-QUESTIONS = ("sampling", "encoder", "translate", "training")
+ENGINE = ("sampling", "encoder", "translate")
 
 Row = dict[str, Any]
 Rows = list[Row]
@@ -160,9 +162,32 @@ def training(results: dict[str, Rows]) -> str:
     )
 
 
-SECTIONS: dict[str, tuple[Callable[[dict[str, Rows]], str], ...]] = {
-    "tables": (targets, threads, sampling, encoder, translate),
-    "training": (training,),
+@dataclass(frozen=True)
+class Section:
+    """What stands between a pair of marks: tables of the results of some benchmarks, `suffix` behind their names."""
+
+    questions: tuple[str, ...]
+    tables: tuple[Callable[[dict[str, Rows]], str], ...]
+    suffix: str = ""
+
+    def content(self) -> str:
+        """
+        Raises:
+            OSError: a file of results cannot be read.
+            UserError: one is of another run than these tables are about.
+        """
+        results: dict[str, Rows] = {
+            name: json.loads((RESULTS / f"{name}{self.suffix}.json").read_text()) for name in self.questions
+        }
+        made = [machine(results[self.questions[0]][0]), *(part(results) for part in self.tables)]
+        return "\n".join(part for part in made if part)
+
+
+ENGINE_TABLES = (targets, threads, sampling, encoder, translate)
+SECTIONS = {
+    "tables": Section(ENGINE, ENGINE_TABLES),
+    "tables avx2": Section(ENGINE, ENGINE_TABLES, "-avx2"),
+    "training": Section(("training",), (training,)),
 }
 
 
@@ -192,14 +217,11 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
     options = parser.parse_args()
     try:
-        results: dict[str, Rows] = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in QUESTIONS}
         document = before = DOCUMENT.read_text()
+        for name, section in SECTIONS.items():
+            document = rewrite(document, name, section.content())
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    for name, parts in SECTIONS.items():
-        row = results["sampling" if name == "tables" else name][0]
-        made = [machine(row), *(part(results) for part in parts)]
-        document = rewrite(document, name, "\n".join(part for part in made if part))
     if not options.check:
         write_atomically(DOCUMENT, document.encode())
     elif document != before:

@@ -42,8 +42,8 @@ FILE_RATE = 44_100
 RANDOM: dict[str, tuple[EncoderConfig, DecoderConfig]] = {
     "full": (EncoderConfig(), DecoderConfig()),
     "small": (
-        EncoderConfig(blocks=1, layers=12, channels=32),
-        DecoderConfig(blocks=2, layers=10, residual_channels=32, skip_channels=32),
+        EncoderConfig(blocks=1, layers=12, channels=64),
+        DecoderConfig(blocks=2, layers=10, residual_channels=64, skip_channels=64),
     ),
     "tiny": (tiny_encoder("music-star"), TINY_DECODER),
 }
