@@ -5,9 +5,7 @@
 #include <cstring>
 #include <new>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "cpu/pages.h"
 
 namespace musicstar::cpu {
 
@@ -18,7 +16,7 @@ constexpr std::int64_t kLine = 64;
 constexpr std::int64_t kBlock = 0, kPage = 1, kAlignment = kLine;
 #else
 constexpr std::int64_t kBlock = std::int64_t{32} << 20;  // only what is used of it becomes memory, page by page
-constexpr std::int64_t kPage = std::int64_t{2} << 20, kAlignment = kPage;
+constexpr std::int64_t kPage = kHugePage, kAlignment = kHugePage;
 #endif
 
 }  // namespace
@@ -40,16 +38,11 @@ char* Arena::bytes(std::int64_t count) {
 void Arena::add_block(std::int64_t bytes) {
   const std::int64_t size = round_up(std::max({bytes, kBlock, std::int64_t{1}}), kPage);
   blocks_.reserve(blocks_.size() + 1);
-  void* block = nullptr;
-  if (posix_memalign(&block, static_cast<std::size_t>(kAlignment), static_cast<std::size_t>(size)) != 0) {
-    throw std::bad_alloc();
-  }
+  void* block = allocate_pages(kAlignment, size);
+  if (block == nullptr) throw std::bad_alloc();
   blocks_.push_back(block);
   free_ = static_cast<char*>(block);
   free_bytes_ = size;
-#if defined(MADV_HUGEPAGE)
-  if (kPage > 1) madvise(block, static_cast<std::size_t>(size), MADV_HUGEPAGE);  // a wish only
-#endif
 }
 
 float* Arena::copy(const float* values, std::int64_t count, std::int64_t padded) {

@@ -4,15 +4,13 @@
 #include <cstdlib>
 #include <new>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "cpu/pages.h"
 
 namespace musicstar::cpu {
 
 namespace {
 
-constexpr std::int64_t kPage = std::int64_t{1} << 12, kHugePage = std::int64_t{1} << 21;
+constexpr std::int64_t kPage = std::int64_t{1} << 12;
 
 }  // namespace
 
@@ -39,14 +37,11 @@ BufferPool::Buffer BufferPool::take(std::int64_t bytes) {
   most_in_use_ = std::max(most_in_use_, in_use_);
   if (buffer.data != nullptr) return buffer;
   trim();
-  buffer.data = std::aligned_alloc(static_cast<std::size_t>(alignment), static_cast<std::size_t>(rounded));
+  buffer.data = allocate_pages(alignment, rounded);
   if (buffer.data == nullptr) {
     in_use_ -= rounded;
     throw std::bad_alloc();
   }
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  if (alignment == kHugePage) madvise(buffer.data, static_cast<std::size_t>(rounded), MADV_HUGEPAGE);  // a wish only
-#endif
   return buffer;
 }
 

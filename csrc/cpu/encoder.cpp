@@ -23,9 +23,8 @@ namespace musicstar::cpu {
 
 namespace {
 
-constexpr std::int64_t kBlock = 1024;              // samples that travel through the layers together
-constexpr std::int64_t kGrain = 32;                // rows, or pairs of them, that a thread takes at least
-constexpr std::int64_t kLeastPairedChannels = 64;  // with fewer, their sums and differences cost what they spare
+constexpr std::int64_t kBlock = 1024;  // samples that travel through the layers together
+constexpr std::int64_t kGrain = 32;    // rows, or pairs of them, that a thread takes at a time
 
 // The rows of a layer's input that taps reach yet, in a ring, at absolute positions from -left on.
 class Window {

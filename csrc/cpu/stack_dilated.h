@@ -13,10 +13,6 @@
 
 namespace musicstar::cpu {
 
-// From this many channels on pairs are worth it: with fewer, what goes into and comes out of their short products costs
-// as much as the products that they spare.
-constexpr std::int64_t kLeastPairedChannels = 64;
-
 // A span's rows of x, one after the other.
 inline void copy_places(const float* x, std::int64_t stride, const SpanRows& rows, std::int64_t columns, float* to,
                         std::int64_t to_stride) {

@@ -15,6 +15,10 @@ namespace musicstar::cpu {
 
 constexpr std::int64_t kMostSpanRows = 2 * kSpanGroups;
 
+// From this many channels on pairs are worth it: with fewer, what goes into and comes out of their short products costs
+// as much as the products that they spare.
+constexpr std::int64_t kLeastPairedChannels = 64;
+
 // The rows of a sequence in groups: each row for itself, or row t with row t + step. For a step of 3:
 //
 //   row      0 1 2   3 4 5   6 7 8   9 10 11   12 ...       group g begins at row(g), and row(g) rises with g
