@@ -22,7 +22,10 @@ class CudaDevice(TypedDict):
     emulated: bool
 
 def supported_isas() -> list[str]:
-    """What this build has and this processor runs, slowest first: generic, avx2, avx512, avx512-dot (VNNI, BF16)."""
+    """What this build has and this processor runs, slowest first.
+
+    generic, avx2, avx2-dot (AVX-VNNI), avx512, avx512-dot (VNNI, BF16)
+    """
 
 def active_isa() -> str:
     """What runs: the last of `supported_isas()`, or the one that the environment variable MUSICSTAR_ISA names.

@@ -3,11 +3,25 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if defined(MUSICSTAR_AVX_VNNI)
+#include <cpuid.h>
+#endif
+
 namespace musicstar::cpu {
 
 namespace {
 
-constexpr Isa kAll[] = {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Dot};
+constexpr Isa kAll[] = {Isa::kGeneric, Isa::kAvx2, Isa::kAvx2Dot, Isa::kAvx512, Isa::kAvx512Dot};
+
+#if defined(MUSICSTAR_AVX_VNNI)
+// Older compilers cannot be asked for it. It needs nothing of the operating system that AVX2 does not.
+bool has_avx_vnni() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+}
+#elif defined(MUSICSTAR_X86)
+bool has_avx_vnni() { return false; }  // this build has no kernels for it
+#endif
 
 bool runs_here(Isa isa) {
 #if defined(MUSICSTAR_X86)
@@ -17,6 +31,8 @@ bool runs_here(Isa isa) {
       return true;
     case Isa::kAvx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case Isa::kAvx2Dot:
+      return runs_here(Isa::kAvx2) && has_avx_vnni();
     case Isa::kAvx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
@@ -43,6 +59,8 @@ const char* name_of(Isa isa) {
       return "generic";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvx2Dot:
+      return "avx2-dot";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAvx512Dot:

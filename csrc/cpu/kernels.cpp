@@ -11,6 +11,11 @@ extern const Kernels kKernels;
 namespace avx2 {
 extern const Kernels kKernels;
 }
+#if defined(MUSICSTAR_AVX_VNNI)
+namespace avx2_dot {
+extern const Kernels kKernels;
+}
+#endif
 namespace avx512 {
 extern const Kernels kKernels;
 }
@@ -25,6 +30,9 @@ const Kernels& kernels_of(Isa isa) {
 #if defined(MUSICSTAR_X86)
   if (isa == Isa::kAvx512Dot) return avx512_dot::kKernels;
   if (isa == Isa::kAvx512) return avx512::kKernels;
+#if defined(MUSICSTAR_AVX_VNNI)
+  if (isa == Isa::kAvx2Dot) return avx2_dot::kKernels;
+#endif
   if (isa == Isa::kAvx2) return avx2::kKernels;
 #endif
   (void)isa;

@@ -22,6 +22,8 @@ struct RowFormat {
   std::int64_t element_bytes;  // an activation
   std::int64_t trailer_bytes;  // behind a row's elements: its scale
   std::int32_t offset;         // of an activation's elements around zero
+  // Products of two neighbouring inputs meet in 16 bits before they are added to the sum: 255 (w + w') must fit.
+  bool in_16_bits;
 
   constexpr std::int64_t row_bytes(std::int64_t floats) const { return floats * element_bytes + trailer_bytes; }
 };

@@ -48,16 +48,23 @@ PackedDecoder::PackedDecoder(const DecoderSizes& sizes, const DecoderWeights& we
   plan_.first_skip = packer.pack(residual, skip_stride, {{weights.first_skip.weight, skip, 0, 1, 0, 0}});
   plan_.first_skip_bias = arena_.copy(weights.first_skip.bias, skip, skip_stride);
 
+  // In three stretches: older taps, which a lane alone reads once in many samples; newest taps and what follows them,
+  // which every sample reads one after the other; the condition's, which are read once a frame.
   layers_.resize(plan_.depth);
   taps_.resize(plan_.depth);
+  const auto pack_tap = [&](std::int64_t l, std::int64_t k) {
+    const auto& w = weights.layers[l];
+    taps_[l].push_back(packer.pack(residual, 2 * residual_stride,
+                                   {{w.dilated.weight, residual, 0, kernel_size, k, 0},
+                                    {w.dilated.weight, residual, residual, kernel_size, k, residual_stride}}));
+  };
+  for (std::int64_t l = 0; l < plan_.depth; ++l) {
+    for (std::int64_t k = 0; k + 1 < kernel_size; ++k) pack_tap(l, k);
+  }
   for (std::int64_t l = 0; l < plan_.depth; ++l) {
     const auto& w = weights.layers[l];
-    for (std::int64_t k = 0; k < kernel_size; ++k) {
-      taps_[l].push_back(packer.pack(residual, 2 * residual_stride,
-                                     {{w.dilated.weight, residual, 0, kernel_size, k, 0},
-                                      {w.dilated.weight, residual, residual, kernel_size, k, residual_stride}}));
-    }
     DecoderLayer& layer = layers_[l];
+    pack_tap(l, kernel_size - 1);
     layer.taps = taps_[l].data();
     layer.residual_and_skip =
         packer.pack(residual, residual_stride + skip_stride,
@@ -68,6 +75,9 @@ PackedDecoder::PackedDecoder(const DecoderSizes& sizes, const DecoderWeights& we
     layer.residual_and_skip.bias = bias;
     layer.dilation = dilation_of_layer(l, sizes.layers);
     layer.ring_rows = (kernel_size - 1) * layer.dilation;
+  }
+  for (std::int64_t l = 0; l < plan_.depth; ++l) {
+    const auto& w = weights.layers[l];
     conditions_.push_back(fp32.pack(
         condition, 2 * residual_stride,
         {{w.condition.weight, residual, 0, 1, 0, 0}, {w.condition.weight, residual, residual, 1, 0, residual_stride}}));

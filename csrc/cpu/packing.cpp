@@ -51,6 +51,10 @@ PackedMatrix Packer::pack(std::int64_t in, std::int64_t padded_out, std::initial
       if (scaled) {
         float largest = 0.0f;
         for (std::int64_t i = 0; i < in; ++i) largest = std::max(largest, std::fabs(weight_of(i)));
+        // Two neighbours of one sign make up to 255 (127 + 1 by their rounding) = 32,640 < 2^15.
+        for (std::int64_t i = 0; format_.in_16_bits && i + 1 < in; i += 2) {
+          largest = std::max(largest, std::fabs(weight_of(i) + weight_of(i + 1)));
+        }
         if (largest > 0.0f) scale = largest / 127.0f;
         scales[column] = scale;
       }

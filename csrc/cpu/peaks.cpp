@@ -16,6 +16,11 @@ extern const PeakKernels kPeakKernels;
 namespace avx2_peaks {
 extern const PeakKernels kPeakKernels;
 }
+#if defined(MUSICSTAR_AVX_VNNI)
+namespace avx2_dot_peaks {
+extern const PeakKernels kPeakKernels;
+}
+#endif
 namespace avx512_peaks {
 extern const PeakKernels kPeakKernels;
 }
@@ -28,6 +33,9 @@ const PeakKernels& peak_kernels_of(Isa isa) {
 #if defined(MUSICSTAR_X86)
   if (isa == Isa::kAvx512Dot) return avx512_dot_peaks::kPeakKernels;
   if (isa == Isa::kAvx512) return avx512_peaks::kPeakKernels;
+#if defined(MUSICSTAR_AVX_VNNI)
+  if (isa == Isa::kAvx2Dot) return avx2_dot_peaks::kPeakKernels;
+#endif
   if (isa == Isa::kAvx2) return avx2_peaks::kPeakKernels;
 #endif
   (void)isa;

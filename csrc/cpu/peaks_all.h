@@ -68,17 +68,28 @@ struct Int8Step {
 // Without a bf16 dot product every bf16 multiply-add is one in fp32, after widening.
 using Bf16Step = Fp32Step;
 
-#if defined(__AVX2__)
-// 16-bit pairs, then an addition. x changes with the chain, else all chains would share one product.
+#if defined(__AVXVNNI__)
 struct Int8Step {
   using Sum = Integers;
-  static constexpr std::int64_t kMultiplyAdds = 2 * kWidth;
+  static constexpr std::int64_t kMultiplyAdds = 4 * kWidth;
   static void step(Sum& sum, Sum x, Sum w) {
-    MUSICSTAR_HIDE(x);
+    sum = (Integers)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
+  }
+};
+#elif defined(__AVX2__)
+// Bytes by pairs, those by pairs, and an addition. The product of bytes is hidden, else all chains would share one.
+struct Int8Step {
+  using Sum = Integers;
+  static constexpr std::int64_t kMultiplyAdds = 4 * kWidth;
+  static void step(Sum& sum, Sum x, Sum w) {
 #if defined(__AVX512BW__)
-    sum += (Integers)_mm512_madd_epi16((__m512i)x, (__m512i)w);
+    auto pairs = (Integers)_mm512_maddubs_epi16((__m512i)x, (__m512i)w);
+    MUSICSTAR_HIDE(pairs);
+    sum += (Integers)_mm512_madd_epi16((__m512i)pairs, _mm512_set1_epi16(1));
 #else
-    sum += (Integers)_mm256_madd_epi16((__m256i)x, (__m256i)w);
+    auto pairs = (Integers)_mm256_maddubs_epi16((__m256i)x, (__m256i)w);
+    MUSICSTAR_HIDE(pairs);
+    sum += (Integers)_mm256_madd_epi16((__m256i)pairs, _mm256_set1_epi16(1));
 #endif
   }
 };

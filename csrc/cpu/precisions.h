@@ -3,9 +3,11 @@
 //
 //   fp32   float x float                                         group 1
 //   bf16   both rounded to nearest even, sums in fp32            group 2: AVX-512 BF16's dot, or widened where there is
-//   none int8   weights with a scale per output, activations with     group 4: VNNI's dot (activations as bytes around
-//   128), or
-//          a scale per row, sums in int32                        group 2: 16-bit products; the same integers either way
+//                                                                none
+//   int8   weights with a scale per output, activations with     group 4: activations as bytes around 128; VNNI's dot,
+//          a scale per row, sums in int32                        or AVX2's products of bytes, which meet in 16 bits
+//                                                                (packing.cpp sees to it that they fit)
+//                                                                group 2: elsewhere, 16-bit products
 //
 // A group is the number of neighbouring inputs that one 32-bit lane holds, of a weight and of an activation alike.
 #pragma once
@@ -32,7 +34,7 @@ struct Fp32 {
   using ForLogits = Fp32;
   using Sum = Vector;
   static constexpr bool kScaled = false;
-  static constexpr RowFormat kFormat = {1, 4, 4, 0, 0};
+  static constexpr RowFormat kFormat = {1, 4, 4, 0, 0, false};
 
   struct Input {
     float value;
@@ -56,17 +58,15 @@ struct Bf16 : CoarseActivations {
   using ForLogits = Bf16;
   using Sum = Vector;
   static constexpr bool kScaled = false;
-  static constexpr RowFormat kFormat = {2, 2, 2, 0, 0};
+  static constexpr RowFormat kFormat = {2, 2, 2, 0, 0, false};
 
   static Integers rounded(Vector x) {
     const Integers bits = bits_of(x);
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF;
   }
   static void convert(const float* x, std::int64_t floats, char* row) {
-    auto* out = reinterpret_cast<std::uint16_t*>(row);
-    typedef std::uint16_t Halves __attribute__((vector_size(kWidth * 2), aligned(2), may_alias));
-    for (std::int64_t i = 0; i < floats; i += kWidth) {
-      *reinterpret_cast<Halves*>(out + i) = __builtin_convertvector(rounded(load(x + i)), Halves);
+    for (std::int64_t i = 0; i < floats; i += kTile) {
+      store_halves(row + 2 * i, rounded(load(x + i)), rounded(load(x + i + kWidth)));
     }
   }
 #if defined(MUSICSTAR_DOT_PRODUCTS)
@@ -102,42 +102,41 @@ struct Bf16 : CoarseActivations {
 
 struct Int8 : CoarseActivations {
   static constexpr int kRows = MUSICSTAR_ROWS;
-  using ForLogits =
-      Bf16;  // int8 weights of the logits alone would cost a third of all that int8 costs, for 1 % of the work
+  // int8 weights of the logits alone would cost a third of all that int8 costs, for 1 % of the work.
+  using ForLogits = Bf16;
   using Sum = Integers;
   static constexpr bool kScaled = true;
-#if defined(MUSICSTAR_DOT_PRODUCTS)
-  static constexpr RowFormat kFormat = {4, 1, 1, 64, 128};
-  using Element = std::uint8_t;
-  struct Input {
-    __m512i quad;
-  };
-  static Input input(const char* row, std::int64_t group) {
-    return {_mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(row)[group])};
-  }
-  static void multiply_add(Sum& sum, const char* weights, Input x) {
-    sum = (Integers)_mm512_dpbusd_epi32((__m512i)sum, x.quad, _mm512_loadu_si512(weights));
-  }
+#if defined(__AVX2__)
+#if defined(MUSICSTAR_DOT_PRODUCTS) || defined(__AVXVNNI__)
+  static constexpr bool kIn16Bits = false;
 #else
-  static constexpr RowFormat kFormat = {2, 2, 2, 64, 0};
-  using Element = std::int16_t;
+  static constexpr bool kIn16Bits = true;
+#endif
+  static constexpr RowFormat kFormat = {4, 1, 1, 64, 128, kIn16Bits};
+  using Element = std::uint8_t;
 #if defined(__AVX512BW__)
   using Input = __m512i;
-  static Input input(const char* row, std::int64_t group) {
-    return _mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(row)[group]);
-  }
-  static void multiply_add(Sum& sum, const char* weights, Input x) {
-    sum += (Integers)_mm512_madd_epi16(_mm512_loadu_si512(weights), x);
-  }
-#elif defined(__AVX2__)
+#else
   using Input = __m256i;
+#endif
   static Input input(const char* row, std::int64_t group) {
-    return _mm256_set1_epi32(reinterpret_cast<const std::int32_t*>(row)[group]);
+    return (Input)(Integers{} + reinterpret_cast<const std::int32_t*>(row)[group]);
   }
   static void multiply_add(Sum& sum, const char* weights, Input x) {
-    sum += (Integers)_mm256_madd_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights)), x);
+    const Input w = (Input)load_integers(weights);
+#if defined(MUSICSTAR_DOT_PRODUCTS)
+    sum = (Integers)_mm512_dpbusd_epi32((__m512i)sum, x, w);
+#elif defined(__AVXVNNI__)
+    sum = (Integers)_mm256_dpbusd_avx_epi32((__m256i)sum, x, w);
+#elif defined(__AVX512BW__)
+    sum += (Integers)_mm512_madd_epi16(_mm512_maddubs_epi16(x, w), _mm512_set1_epi16(1));
+#else
+    sum += (Integers)_mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1));
+#endif
   }
 #else
+  static constexpr RowFormat kFormat = {2, 2, 2, 64, 0, false};
+  using Element = std::int16_t;
   struct Input {
     std::int32_t first, second;
   };
@@ -151,19 +150,22 @@ struct Int8 : CoarseActivations {
     sum += x.first * ((pairs << 16) >> 16) + x.second * (pairs >> 16);
   }
 #endif
-#endif
 
   // The row's scale stands behind its elements: x is about scale * (element - offset).
   static void convert(const float* x, std::int64_t floats, char* row) {
     const float largest = largest_magnitude(x, floats);
     const float scale = largest > 0.0f ? largest / 127.0f : 1.0f;
     const float inverse = 1.0f / scale;
-    auto* out = reinterpret_cast<Element*>(row);
-    typedef Element Elements
-        __attribute__((vector_size(kWidth * sizeof(Element)), aligned(sizeof(Element)), may_alias));
-    for (std::int64_t i = 0; i < floats; i += kWidth) {
-      const Integers rounded = bits_of(load(x + i) * inverse + kRounder) - bits_of(broadcast(kRounder));
-      *reinterpret_cast<Elements*>(out + i) = __builtin_convertvector(rounded + kFormat.offset, Elements);
+    const auto whole = [&](std::int64_t i) {  // around the offset
+      return bits_of(load(x + i) * inverse + kRounder) - bits_of(broadcast(kRounder)) + kFormat.offset;
+    };
+    for (std::int64_t i = 0; i < floats; i += kTile) {
+      char* const to = row + i * static_cast<std::int64_t>(sizeof(Element));
+      if constexpr (sizeof(Element) == 1) {
+        store_bytes(to, whole(i), whole(i + kWidth));
+      } else {
+        store_halves(to, whole(i), whole(i + kWidth));
+      }
     }
     std::memcpy(row + floats * static_cast<std::int64_t>(sizeof(Element)), &scale, sizeof scale);
   }

@@ -20,9 +20,10 @@ namespace musicstar::cpu::MUSICSTAR_KERNELS {
 namespace {
 
 constexpr std::int64_t kLine = 64;
-// A network of larger matrices is read out of the farther caches, and while fewer rows than these go by, the processor
-// does not fetch the next tile early enough by itself.
-constexpr std::int64_t kNearBytes = 48 << 10, kRowsHidingFetches = 32;
+// A sampler whose matrices have more weights than these reads them out of the farther caches, whatever their precision,
+// and while 2 to 32 rows go by, the processor does not fetch the next tile early enough by itself. (For one row it
+// does. An encoder takes many rows for each tile.)
+constexpr std::int64_t kNearWeights = 12 << 10, kRowsAskingAhead = 32;
 
 template <class P, int ROWS, int TILES, bool ASKS_AHEAD = false>
 inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, std::int64_t tile, const char* x,
@@ -60,7 +61,7 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
       }
     }
     if constexpr (ASKS_AHEAD) {
-      for (std::int64_t line = 0; line < kTileBytes; line += kLine) __builtin_prefetch(ahead + line);
+      for (std::int64_t line = 0; line < TILES * kTileBytes; line += kLine) __builtin_prefetch(ahead + line);
       ahead += ahead_step;
     }
     weights += kTileBytes;
@@ -83,16 +84,29 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
   }
 }
 
-// Few rows alone: several tiles side by side hide the latency of their multiply-adds.
-template <class P, int ROWS>
+// The tiles from `tile` on that go side by side in blocks of TILES; what is behind a block is asked for meanwhile.
+template <class P, int ROWS, int TILES, bool ASKS_AHEAD>
+inline std::int64_t product_of_tiles_beside(std::int64_t tile, const PackedMatrix& w, const char* x,
+                                            std::int64_t x_bytes, const float* init, std::int64_t init_stride, float* y,
+                                            std::int64_t y_stride) {
+  const std::int64_t tile_bytes = w.groups * kTile * 4;
+  for (; tile + TILES <= w.tiles; tile += TILES) {
+    product_block<P, ROWS, TILES, ASKS_AHEAD>(w, tile, x, x_bytes, init, init_stride, y, y_stride,
+                                              w.weight + (tile + TILES) * tile_bytes, TILES * kTile * 4);
+  }
+  return tile;
+}
+
+// One or two rows alone: several tiles side by side hide the latency of their multiply-adds.
+template <class P, int ROWS, bool ASKS_AHEAD>
 inline void product_of_few(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const float* init,
                            std::int64_t init_stride, float* y, std::int64_t y_stride) {
   std::int64_t tile = 0;
   if constexpr (ROWS == 1) {
-    for (; tile + 4 <= w.tiles; tile += 4) product_block<P, 1, 4>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
+    tile = product_of_tiles_beside<P, 1, 4, ASKS_AHEAD>(tile, w, x, x_bytes, init, init_stride, y, y_stride);
   }
-  for (; tile + 2 <= w.tiles; tile += 2) product_block<P, ROWS, 2>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
-  for (; tile < w.tiles; ++tile) product_block<P, ROWS, 1>(w, tile, x, x_bytes, init, init_stride, y, y_stride);
+  tile = product_of_tiles_beside<P, ROWS, 2, ASKS_AHEAD>(tile, w, x, x_bytes, init, init_stride, y, y_stride);
+  product_of_tiles_beside<P, ROWS, 1, ASKS_AHEAD>(tile, w, x, x_bytes, init, init_stride, y, y_stride);
 }
 
 // A tile for `rows` rows, 2 to ROWS of them.
@@ -131,17 +145,27 @@ inline void product_of_many(const PackedMatrix& w, const char* x, std::int64_t x
   }
 }
 
-template <class P>
+template <class P, bool ASKS_AHEAD>
+inline void product_of_several(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const float* init,
+                               std::int64_t init_stride, float* y, std::int64_t y_stride, std::int64_t rows) {
+  if (rows == 2) {
+    product_of_few<P, 2, ASKS_AHEAD>(w, x, x_bytes, init, init_stride, y, y_stride);
+  } else {
+    product_of_many<P, ASKS_AHEAD>(w, x, x_bytes, init, init_stride, y, y_stride, rows);
+  }
+}
+
+// OF_SAMPLER: the next product's weights lie behind these.
+template <class P, bool OF_SAMPLER = false>
 void product(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const float* init, std::int64_t init_stride,
              float* y, std::int64_t y_stride, std::int64_t rows) {
+  const std::int64_t weights = w.tiles * kTile * w.groups * P::kFormat.group;
   if (rows == 1) {
-    product_of_few<P, 1>(w, x, x_bytes, init, init_stride, y, y_stride);
-  } else if (rows == 2) {
-    product_of_few<P, 2>(w, x, x_bytes, init, init_stride, y, y_stride);
-  } else if (rows < kRowsHidingFetches && w.tiles * w.groups * kTile * 4 > kNearBytes) {
-    product_of_many<P, true>(w, x, x_bytes, init, init_stride, y, y_stride, rows);
+    product_of_few<P, 1, false>(w, x, x_bytes, init, init_stride, y, y_stride);
+  } else if (OF_SAMPLER && rows <= kRowsAskingAhead && weights > kNearWeights) {
+    product_of_several<P, OF_SAMPLER>(w, x, x_bytes, init, init_stride, y, y_stride, rows);
   } else {
-    product_of_many<P, false>(w, x, x_bytes, init, init_stride, y, y_stride, rows);
+    product_of_several<P, false>(w, x, x_bytes, init, init_stride, y, y_stride, rows);
   }
 }
 

@@ -21,7 +21,8 @@ namespace musicstar::cpu {
 
 namespace {
 
-// Older taps are computed for as many coming samples as make about this many rows.
+// Older taps are computed for as many coming samples as make about this many rows, and for two samples at least: with
+// many lanes that spares a sixth of the weights' reading.
 constexpr std::int64_t kRowsAhead = 16;
 constexpr std::int64_t kMeasuredSamples = 64;
 
@@ -126,7 +127,7 @@ class LaneSampler final : public Sampler {
       group.rings.push_back(arena_.bytes(ring_bytes(l, lanes)));
       std::int64_t ahead = 1;
       while (plan_.layers[l].dilation % (2 * ahead) == 0 && sizes_.pool % (2 * ahead) == 0 &&
-             2 * ahead * lanes <= kRowsAhead) {
+             2 * ahead * lanes <= std::max(kRowsAhead, 2 * lanes)) {
         ahead *= 2;
       }
       group.ahead.push_back(ahead);

@@ -69,9 +69,9 @@ const float* older_taps(const DecoderPlan& plan, LaneGroup& group, std::int64_t 
       if (row >= layer.ring_rows) row -= layer.ring_rows;
       const char* x = group.rings[l] + row * lanes * row_bytes;
       if (k > 0) {
-        product<P>(layer.taps[k], x, row_bytes, group.older[l], gates, group.older[l], gates, ahead * lanes);
+        product<P, true>(layer.taps[k], x, row_bytes, group.older[l], gates, group.older[l], gates, ahead * lanes);
       } else if (lanes == 1) {
-        product<P>(layer.taps[k], x, row_bytes, condition, 0, group.older[l], gates, ahead);
+        product<P, true>(layer.taps[k], x, row_bytes, condition, 0, group.older[l], gates, ahead);
       } else {
         for (std::int64_t i = 1; i < ahead; ++i) {
           std::memcpy(group.older[l] + i * lanes * gates, condition,
@@ -81,7 +81,7 @@ const float* older_taps(const DecoderPlan& plan, LaneGroup& group, std::int64_t 
           std::memcpy(group.older[l], condition, static_cast<std::size_t>(lanes * gates) * sizeof(float));
           condition = group.older[l];
         }
-        product<P>(layer.taps[k], x, row_bytes, condition, gates, group.older[l], gates, ahead * lanes);
+        product<P, true>(layer.taps[k], x, row_bytes, condition, gates, group.older[l], gates, ahead * lanes);
       }
     }
   }
@@ -108,7 +108,8 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
     }
   }
   Rows x = rows_of<P>(group.sums, sums_stride, residual, lanes, group.converted);
-  product<P>(plan.first_skip, x.data, x.bytes, plan.first_skip_bias, 0, group.sums + residual, sums_stride, lanes);
+  product<P, true>(plan.first_skip, x.data, x.bytes, plan.first_skip_bias, 0, group.sums + residual, sums_stride,
+                   lanes);
 
   for (std::int64_t l = 0; l < plan.depth; ++l) {
     const DecoderLayer& layer = plan.layers[l];
@@ -122,7 +123,7 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
         std::memcpy(slot + b * row_bytes, x.data + b * x.bytes, static_cast<std::size_t>(row_bytes));
       }
     }
-    product<P>(layer.taps[newest], x.data, x.bytes, gates, 2 * residual, group.gates, 2 * residual, lanes);
+    product<P, true>(layer.taps[newest], x.data, x.bytes, gates, 2 * residual, group.gates, 2 * residual, lanes);
     for (std::int64_t b = 0; b < lanes; ++b) {
       const float* h = group.gates + b * 2 * residual;
       for (std::int64_t i = 0; i < residual; i += kWidth) {
@@ -130,7 +131,7 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
       }
     }
     const Rows z = rows_of<P>(group.gated, residual, residual, lanes, group.converted);
-    product<P>(layer.residual_and_skip, z.data, z.bytes, group.sums, sums_stride, group.sums, sums_stride, lanes);
+    product<P, true>(layer.residual_and_skip, z.data, z.bytes, group.sums, sums_stride, group.sums, sums_stride, lanes);
     x = rows_of<P>(group.sums, sums_stride, residual, lanes, group.converted);
   }
 
@@ -140,11 +141,11 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
   }
   const float* projected = condition + plan.depth * lanes * 2 * residual;
   const Rows s = rows_of<P>(group.sums + residual, sums_stride, skip, lanes, group.converted);
-  product<P>(plan.head, s.data, s.bytes, projected, skip, group.head, skip, lanes);
+  product<P, true>(plan.head, s.data, s.bytes, projected, skip, group.head, skip, lanes);
   for (std::int64_t i = 0; i < lanes * skip; i += kWidth) store(group.head + i, rectified(load(group.head + i)));
   const Rows h = rows_of<typename P::ForLogits>(group.head, skip, skip, lanes, group.converted);
-  product<typename P::ForLogits>(plan.logits, h.data, h.bytes, plan.logits_bias, 0, group.logits, plan.classes_stride,
-                                 lanes);
+  product<typename P::ForLogits, true>(plan.logits, h.data, h.bytes, plan.logits_bias, 0, group.logits,
+                                       plan.classes_stride, lanes);
 }
 
 // heard = guidance heard + (1 - guidance) unheard: exactly `heard` for 1, exactly `unheard` for 0.

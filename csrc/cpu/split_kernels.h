@@ -51,7 +51,7 @@ inline PackedMatrix slice(const PackedMatrix& w, Tiles tiles) {
 template <class P>
 inline void product_of_tiles(const PackedMatrix& w, Tiles tiles, const char* x, const float* init, float* y) {
   const std::int64_t outputs = tiles.begin * kTile;
-  product<P>(slice(w, tiles), x, 0, init + outputs, 0, y + outputs, 0, 1);
+  product<P, true>(slice(w, tiles), x, 0, init + outputs, 0, y + outputs, 0, 1);
 }
 
 // As older_taps of sampler_kernels.h, for this member's tiles of the gate and of the filter.
@@ -72,8 +72,8 @@ const float* older_taps_of_tiles(const DecoderPlan& plan, LaneGroup& group, std:
       for (const Tiles tiles : halves) {
         const std::int64_t outputs = tiles.begin * kTile;
         float* older = group.older[l] + outputs;
-        product<P>(slice(layer.taps[k], tiles), group.rings[l] + row * row_bytes, row_bytes,
-                   k == 0 ? condition + outputs : older, k == 0 ? 0 : gates, older, gates, ahead);
+        product<P, true>(slice(layer.taps[k], tiles), group.rings[l] + row * row_bytes, row_bytes,
+                         k == 0 ? condition + outputs : older, k == 0 ? 0 : gates, older, gates, ahead);
       }
     }
   }

@@ -17,7 +17,7 @@ extern const StackKernels kStackKernels;
 const StackKernels& stack_kernels_of(Isa isa) {
 #if defined(MUSICSTAR_X86)
   if (isa == Isa::kAvx512 || isa == Isa::kAvx512Dot) return avx512::kStackKernels;
-  if (isa == Isa::kAvx2) return avx2::kStackKernels;
+  if (isa == Isa::kAvx2 || isa == Isa::kAvx2Dot) return avx2::kStackKernels;
 #endif
   (void)isa;
   return generic::kStackKernels;

@@ -31,6 +31,7 @@ GPU_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 AUTO: dict[str, Precision] = {  # by instruction set
     "generic": "fp32",
     "avx2": "fp32",
+    "avx2-dot": "fp32",
     "avx512": "bf16",
     "avx512-dot": "bf16",
 }

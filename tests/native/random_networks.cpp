@@ -6,7 +6,7 @@
 
 namespace musicstar::tests {
 
-const float* RandomTensors::tensor(std::int64_t count, float spread) {
+float* RandomTensors::tensor(std::int64_t count, float spread) {
   std::vector<float> values(count);
   const std::uint64_t lane = tensors_.size();
   for (std::int64_t i = 0; i < count; ++i) values[i] = spread * (2.0f * philox_uniform(seed_, lane, i) - 1.0f);
@@ -16,13 +16,18 @@ const float* RandomTensors::tensor(std::int64_t count, float spread) {
 
 Convolution RandomTensors::convolution(std::int64_t out, std::int64_t in, std::int64_t kernel_size) {
   Convolution convolution;
-  convolution.weight = tensor(out * in * kernel_size, std::sqrt(3.0f / static_cast<float>(in * kernel_size)));
+  float* weight = tensor(out * in * kernel_size, std::sqrt(3.0f / static_cast<float>(in * kernel_size)));
+  convolution.weight = weight;
+  for (std::int64_t i = 0; signs_ != Signs::kRandom && i < out * in * kernel_size; ++i) {
+    const bool second_of_pair = i / kernel_size % in % 2 == 1;
+    weight[i] = std::copysign(weight[i], signs_ == Signs::kOpposed && second_of_pair ? -1.0f : 1.0f);
+  }
   convolution.bias = tensor(out, 0.1f);
   return convolution;
 }
 
-RandomEncoder::RandomEncoder(const EncoderSizes& encoder_sizes, std::uint64_t seed)
-    : sizes(encoder_sizes), tensors_(seed) {
+RandomEncoder::RandomEncoder(const EncoderSizes& encoder_sizes, std::uint64_t seed, Signs signs)
+    : sizes(encoder_sizes), tensors_(seed, signs) {
   weights.start = tensors_.convolution(sizes.channels, 1, sizes.kernel_size);
   for (std::int64_t l = 0; l < sizes.depth(); ++l) {
     EncoderWeights::Layer layer;
@@ -33,8 +38,8 @@ RandomEncoder::RandomEncoder(const EncoderSizes& encoder_sizes, std::uint64_t se
   weights.code = tensors_.convolution(sizes.code_channels, sizes.channels, 1);
 }
 
-RandomDecoder::RandomDecoder(const DecoderSizes& decoder_sizes, std::uint64_t seed)
-    : sizes(decoder_sizes), tensors_(seed) {
+RandomDecoder::RandomDecoder(const DecoderSizes& decoder_sizes, std::uint64_t seed, Signs signs)
+    : sizes(decoder_sizes), tensors_(seed, signs) {
   const std::int64_t residual = sizes.residual_channels, skip = sizes.skip_channels;
   weights.first = tensors_.convolution(residual, 1, sizes.kernel_size);
   weights.first_skip = tensors_.convolution(skip, residual, 1);

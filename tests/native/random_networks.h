@@ -8,21 +8,25 @@
 
 namespace musicstar::tests {
 
+// Of the weights of neighbouring inputs: as they come, all positive, or of opposite signs by pairs.
+enum class Signs { kRandom, kAlike, kOpposed };
+
 // Tensors that keep activations of order 1 through the depth of a network: uniform, with variance 1 / inputs.
 class RandomTensors {
  public:
-  explicit RandomTensors(std::uint64_t seed) : seed_(seed) {}
+  explicit RandomTensors(std::uint64_t seed, Signs signs = Signs::kRandom) : seed_(seed), signs_(signs) {}
   Convolution convolution(std::int64_t out, std::int64_t in, std::int64_t kernel_size);
 
  private:
-  const float* tensor(std::int64_t count, float spread);
+  float* tensor(std::int64_t count, float spread);
 
   std::uint64_t seed_;
+  Signs signs_;
   std::vector<std::vector<float>> tensors_;
 };
 
 struct RandomEncoder {
-  explicit RandomEncoder(const EncoderSizes& encoder_sizes, std::uint64_t seed = 1);
+  explicit RandomEncoder(const EncoderSizes& encoder_sizes, std::uint64_t seed = 1, Signs signs = Signs::kRandom);
   RandomEncoder(const RandomEncoder&) = delete;  // the weights point into the tensors
   RandomEncoder& operator=(const RandomEncoder&) = delete;
 
@@ -34,7 +38,7 @@ struct RandomEncoder {
 };
 
 struct RandomDecoder {
-  explicit RandomDecoder(const DecoderSizes& decoder_sizes, std::uint64_t seed = 2);
+  explicit RandomDecoder(const DecoderSizes& decoder_sizes, std::uint64_t seed = 2, Signs signs = Signs::kRandom);
   RandomDecoder(const RandomDecoder&) = delete;
   RandomDecoder& operator=(const RandomDecoder&) = delete;
 

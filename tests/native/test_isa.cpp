@@ -56,7 +56,7 @@ TEST_CASE("isa: what is unknown or not supported is an error, never a fallback")
   CHECK_THROWS_WITH_AS(select_isa("sse9"), doctest::Contains("instruction set 'sse9' is unknown; here: generic"),
                        std::invalid_argument);
   const std::vector<Isa> supported = supported_isas();
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Dot}) {
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx2Dot, Isa::kAvx512, Isa::kAvx512Dot}) {
     if (std::find(supported.begin(), supported.end(), isa) != supported.end()) continue;
     CHECK_THROWS_WITH_AS(select_isa(name_of(isa)), doctest::Contains("does not run on this machine; here: generic"),
                          std::invalid_argument);

@@ -1,6 +1,7 @@
 // bf16 and int8: a bounded distance from the reference.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "engine_runs.h"
 #include "musicstar/reference.h"
@@ -59,12 +60,15 @@ TEST_CASE("precisions: and so they are at full width") {
   check_divergence(sizes, 12);
 }
 
+// All weights of one sign: sums as large as they can be. Where products of bytes meet in 16 bits, they must fit.
 TEST_CASE("precisions: the encoder's codes are near the reference's") {
-  for (const bool gated : {false, true}) {
+  for (const auto& [gated, signs] :
+       {std::pair{false, Signs::kRandom}, {true, Signs::kRandom}, {false, Signs::kAlike}}) {
     CAPTURE(gated);
+    CAPTURE(signs == Signs::kAlike);
     EncoderSizes sizes = small_encoder();
     sizes.gated = gated;
-    const RandomEncoder encoder(sizes);
+    const RandomEncoder encoder(sizes, 1, signs);
     const std::vector<std::uint8_t> codes = random_codes(300, 3);
     const std::vector<double> expected = reference::encode(sizes, encoder.weights, codes.data(), 300);
     for (const Allowed& allowed : kAllowed) {
@@ -92,7 +96,8 @@ TEST_CASE("precisions: int8 is the same integers on every instruction set") {
   sizes.blocks = 1;
   sizes.layers = 2;
   constexpr std::int64_t kLanes = 20;
-  const RandomDecoder decoder(sizes);
+  // Neighbouring weights of opposite signs have one scale whether their products meet in 16 bits or not.
+  const RandomDecoder decoder(sizes, 2, Signs::kOpposed);
   const DecoderInput input(sizes, kLanes, 5);
   const auto logits_on = [&](cpu::Isa isa) {
     const auto fast = cpu::make_sampler(sizes, decoder.weights, kLanes, 1, isa, cpu::Precision::kInt8);

@@ -7,8 +7,8 @@
 
 namespace musicstar::cpu {
 
-// kAvx512Dot is AVX-512 with the dot products of BF16 and VNNI.
-enum class Isa { kGeneric, kAvx2, kAvx512, kAvx512Dot };
+// kAvx2Dot is AVX2 with the dot product of AVX-VNNI, kAvx512Dot is AVX-512 with those of BF16 and VNNI.
+enum class Isa { kGeneric, kAvx2, kAvx2Dot, kAvx512, kAvx512Dot };
 
 // What weights and activations of the large products are stored as; sums are fp32 (int8: int32, then fp32).
 enum class Precision { kFp32, kBf16, kInt8 };
