@@ -27,7 +27,7 @@ constexpr int kChains = 12;
 typedef float Vector __attribute__((vector_size(kWidth * sizeof(float))));
 typedef std::int32_t Integers __attribute__((vector_size(kWidth * sizeof(float))));
 
-// STEP: {Sum, kMultiplyAdds of one instruction, static void step(Sum& sum, Sum x, Sum w)}.
+// STEP: {Sum, kMultiplyAdds of one instruction, static void step(Sum& sum, Sum& x, Sum w)}.
 template <class STEP>
 std::int64_t multiply_adds(std::int64_t rounds) {
   typename STEP::Sum sums[kChains] = {}, x = {}, w = {};
@@ -47,20 +47,20 @@ struct Fp32Step {
   using Sum = Vector;
   static constexpr std::int64_t kMultiplyAdds = kWidth;
   // The sum is a factor: a product of x and w alone could be moved out of the loop.
-  static void step(Sum& sum, Sum x, Sum w) { sum = sum * x + w; }
+  static void step(Sum& sum, Sum& x, Sum w) { sum = sum * x + w; }
 };
 
 #if defined(MUSICSTAR_DOT_PRODUCTS)
 struct Bf16Step {
   using Sum = Vector;
   static constexpr std::int64_t kMultiplyAdds = 2 * kWidth;
-  static void step(Sum& sum, Sum x, Sum w) { sum = (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)w); }
+  static void step(Sum& sum, Sum& x, Sum w) { sum = (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)w); }
 };
 
 struct Int8Step {
   using Sum = Integers;
   static constexpr std::int64_t kMultiplyAdds = 4 * kWidth;
-  static void step(Sum& sum, Sum x, Sum w) {
+  static void step(Sum& sum, Sum& x, Sum w) {
     sum = (Integers)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
   }
 };
@@ -72,24 +72,21 @@ using Bf16Step = Fp32Step;
 struct Int8Step {
   using Sum = Integers;
   static constexpr std::int64_t kMultiplyAdds = 4 * kWidth;
-  static void step(Sum& sum, Sum x, Sum w) {
+  static void step(Sum& sum, Sum& x, Sum w) {
     sum = (Integers)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
   }
 };
 #elif defined(__AVX2__)
-// Bytes by pairs, those by pairs, and an addition. The product of bytes is hidden, else all chains would share one.
+// Bytes by pairs, those by pairs, and an addition. x changes with the chain, else all chains would share one product.
 struct Int8Step {
   using Sum = Integers;
   static constexpr std::int64_t kMultiplyAdds = 4 * kWidth;
-  static void step(Sum& sum, Sum x, Sum w) {
+  static void step(Sum& sum, Sum& x, Sum w) {
+    MUSICSTAR_HIDE(x);
 #if defined(__AVX512BW__)
-    auto pairs = (Integers)_mm512_maddubs_epi16((__m512i)x, (__m512i)w);
-    MUSICSTAR_HIDE(pairs);
-    sum += (Integers)_mm512_madd_epi16((__m512i)pairs, _mm512_set1_epi16(1));
+    sum += (Integers)_mm512_madd_epi16(_mm512_maddubs_epi16((__m512i)x, (__m512i)w), _mm512_set1_epi16(1));
 #else
-    auto pairs = (Integers)_mm256_maddubs_epi16((__m256i)x, (__m256i)w);
-    MUSICSTAR_HIDE(pairs);
-    sum += (Integers)_mm256_madd_epi16((__m256i)pairs, _mm256_set1_epi16(1));
+    sum += (Integers)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)x, (__m256i)w), _mm256_set1_epi16(1));
 #endif
   }
 };
@@ -97,7 +94,7 @@ struct Int8Step {
 struct Int8Step {
   using Sum = Integers;
   static constexpr std::int64_t kMultiplyAdds = kWidth;
-  static void step(Sum& sum, Sum x, Sum w) { sum = sum * x + w; }
+  static void step(Sum& sum, Sum& x, Sum w) { sum = sum * x + w; }
 };
 #endif
 #endif

@@ -2,10 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <sstream>
 
 #include "musicstar/reference.h"
 
 namespace musicstar::tests {
+
+std::vector<cpu::Isa> tested_isas() {
+  const char* named = std::getenv("MUSICSTAR_TEST_ISAS");
+  std::istringstream names(named == nullptr ? "" : named);
+  std::vector<cpu::Isa> isas;
+  for (std::string name; names >> name;) isas.push_back(cpu::select_isa(name));  // throws where it is not here
+  return isas.empty() ? cpu::supported_isas() : isas;
+}
 
 double largest_difference(const std::vector<float>& found, const std::vector<double>& expected) {
   REQUIRE(found.size() == expected.size());

@@ -3,12 +3,12 @@
 
 #include <cstdio>
 
-#include "musicstar/isa.h"
+#include "engine_runs.h"
 
 // Says what is tested before it tests: which instruction sets there are depends on the machine.
 int main(int argument_count, char** arguments) {
   std::printf("instruction sets:");
-  for (const musicstar::cpu::Isa isa : musicstar::cpu::supported_isas()) {
+  for (const musicstar::cpu::Isa isa : musicstar::tests::tested_isas()) {
     std::printf(" %s", musicstar::cpu::name_of(isa));
   }
   std::printf("\n");
