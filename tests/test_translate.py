@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -215,7 +216,10 @@ def test_ctrl_c_leaves_nothing_behind(tiny_model: Path, tone: Tone, write_wav: W
     deadline = time.monotonic() + 30
 
     def is_translating() -> bool:  # it has an unnamed file beside the output
-        links = [os.readlink(link) for link in descriptors.iterdir() if link.is_symlink()]
+        links = []
+        for descriptor in descriptors.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it may have been closed since
+                links.append(os.readlink(descriptor))
         return any(link.startswith(str(tmp_path)) and link.endswith("(deleted)") for link in links)
 
     while not is_translating():
