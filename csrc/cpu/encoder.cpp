@@ -75,11 +75,12 @@ class StreamingEncoder final : public Encoder {
   StreamingEncoder(const EncoderSizes& sizes, const EncoderWeights& weights, int threads, Isa isa, Precision precision)
       : sizes_(sizes),
         kernels_(kernels_of(isa)),
-        layer_kernel_(kernels_.in(precision).encoder_layer),
+        precision_(kernels_.in(precision).for_encoder),
+        layer_kernel_(kernels_.in(precision_).encoder_layer),
         team_(threads),
         stride_(round_up(sizes.channels, kernels_.tile)),
-        in_pairs_(precision == Precision::kFp32 && sizes.kernel_size == 3 && sizes.channels >= kLeastPairedChannels) {
-    const Packer packer(arena_, kernels_, precision);
+        in_pairs_(precision_ == Precision::kFp32 && sizes.kernel_size == 3 && sizes.channels >= kLeastPairedChannels) {
+    const Packer packer(arena_, kernels_, precision_);
     const std::int64_t kernel_size = sizes.kernel_size;
     code_stride_ = round_up(sizes.code_channels, kernels_.tile);
     start_taps_ = arena_.floats(kernel_size * stride_);
@@ -333,6 +334,7 @@ class StreamingEncoder final : public Encoder {
 
   EncoderSizes sizes_;
   const Kernels& kernels_;
+  Precision precision_;
   void (*layer_kernel_)(const EncoderLayerCall& call);
   ThreadTeam team_;
   Arena arena_;

@@ -11,17 +11,19 @@
 
 namespace musicstar::cpu::MUSICSTAR_KERNELS {
 
+template <class P>
+constexpr Kernels::InPrecision in_precision() {
+  return {P::kFormat, P::ForLogits::kPrecision, P::ForEncoder::kPrecision, encoder_layer<typename P::ForEncoder>,
+          sample<P>,  split_sample<P>};
+}
+
 extern const Kernels kKernels;
 const Kernels kKernels = {
     kTile,
     product_fp32,
     encoder_scratch_floats,
     encoder_layer_in_pairs,
-    {
-        {Fp32::kFormat, Precision::kFp32, encoder_layer<Fp32>, sample<Fp32>, split_sample<Fp32>},
-        {Bf16::kFormat, Precision::kBf16, encoder_layer<Bf16>, sample<Bf16>, split_sample<Bf16>},
-        {Int8::kFormat, Precision::kBf16, encoder_layer<Int8>, sample<Int8>, split_sample<Int8>},
-    },
+    {in_precision<Fp32>(), in_precision<Bf16>(), in_precision<Int8>()},
 };
 
 }  // namespace musicstar::cpu::MUSICSTAR_KERNELS

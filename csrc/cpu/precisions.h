@@ -2,14 +2,16 @@
 // inner sum.
 //
 //   fp32   float x float                                         group 1
-//   bf16   both rounded to nearest even, sums in fp32            group 2: AVX-512 BF16's dot, or widened where there is
-//                                                                none
+//   bf16   both rounded to nearest even, sums in fp32            group 2: AVX-512 BF16's dot
+//          weights rounded, activations float, sums in fp32      group 2: elsewhere; a weight is read as a float with
+//                                                                the weight before it as its lower half
 //   int8   weights with a scale per output, activations with     group 4: activations as bytes around 128; VNNI's dot,
 //          a scale per row, sums in int32                        or AVX2's products of bytes, which meet in 16 bits
 //                                                                (packing.cpp sees to it that they fit)
 //                                                                group 2: elsewhere, 16-bit products
 //
-// A group is the number of neighbouring inputs that one 32-bit lane holds, of a weight and of an activation alike.
+// A group is the number of neighbouring weights that one 32-bit lane holds. Its multiply-adds are made in kSteps, each
+// with one vector for a row's input.
 #pragma once
 
 #include "cpu/kernels.h"
@@ -31,18 +33,19 @@ inline float largest_magnitude(const float* x, std::int64_t floats) {
 
 struct Fp32 {
   static constexpr int kRows = MUSICSTAR_ROWS;  // of a block whose sums stay in registers
+  static constexpr int kSteps = 1;
+  static constexpr Precision kPrecision = Precision::kFp32;
   using ForLogits = Fp32;
+  using ForEncoder = Fp32;
   using Sum = Vector;
-  static constexpr bool kScaled = false;
+  using Weights = Vector;
+  using Input = float;
+  static constexpr bool kScaled = false, kConverted = false;
   static constexpr RowFormat kFormat = {1, 4, 4, 0, 0, false};
 
-  struct Input {
-    float value;
-  };
-  static Input input(const char* row, std::int64_t group) { return {reinterpret_cast<const float*>(row)[group]}; }
-  static void multiply_add(Sum& sum, const char* weights, Input x) {
-    sum += x.value * load(reinterpret_cast<const float*>(weights));
-  }
+  static Weights weights(const char* from, int) { return load(reinterpret_cast<const float*>(from)); }
+  static Input input(const char* row, std::int64_t group, int) { return reinterpret_cast<const float*>(row)[group]; }
+  static void multiply_add(Sum& sum, Weights w, Input x) { sum += x * w; }
   static Vector gated(Vector gate, Vector filter) { return gated_activation(gate, filter); }
   static Vector gate_of_glu(Vector x) { return sigmoid(x); }
 };
@@ -54,11 +57,23 @@ struct CoarseActivations {
 };
 
 struct Bf16 : CoarseActivations {
-  static constexpr int kRows = MUSICSTAR_ROWS == 6 ? 4 : MUSICSTAR_ROWS;  // widened weights take registers as well
+  static constexpr int kRows = MUSICSTAR_ROWS;
+  static constexpr Precision kPrecision = Precision::kBf16;
   using ForLogits = Bf16;
   using Sum = Vector;
   static constexpr bool kScaled = false;
+#if defined(MUSICSTAR_DOT_PRODUCTS)
+  using ForEncoder = Bf16;
+  static constexpr int kSteps = 1;
+  static constexpr bool kConverted = true;
   static constexpr RowFormat kFormat = {2, 2, 2, 0, 0, false};
+  using Weights = __m512bh;
+  using Input = __m512bh;
+  static Weights weights(const char* from, int) { return (Weights)_mm512_loadu_si512(from); }
+  static Input input(const char* row, std::int64_t group, int) {
+    return (Input)_mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(row)[group]);
+  }
+  static void multiply_add(Sum& sum, Weights w, Input x) { sum = (Vector)_mm512_dpbf16_ps((__m512)sum, w, x); }
 
   static Integers rounded(Vector x) {
     const Integers bits = bits_of(x);
@@ -69,61 +84,49 @@ struct Bf16 : CoarseActivations {
       store_halves(row + 2 * i, rounded(load(x + i)), rounded(load(x + i + kWidth)));
     }
   }
-#if defined(MUSICSTAR_DOT_PRODUCTS)
-  struct Input {
-    __m512i pair;
-  };
-  static Input input(const char* row, std::int64_t group) {
-    return {_mm512_set1_epi32(reinterpret_cast<const std::int32_t*>(row)[group])};
-  }
-  static void multiply_add(Sum& sum, const char* weights, Input x) {
-    sum = (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_loadu_si512(weights), (__m512bh)x.pair);
-  }
 #else
-  struct Input {
-    float first, second;
-  };
-  static Input input(const char* row, std::int64_t group) {
-    std::uint32_t pair;
-    std::memcpy(&pair, row + 4 * group, sizeof pair);
-    const std::uint32_t low = pair << 16, high = pair & 0xFFFF0000u;
-    Input x;
-    std::memcpy(&x.first, &low, sizeof low);
-    std::memcpy(&x.second, &high, sizeof high);
-    return x;
+  using ForEncoder = Fp32;          // its weights are read once for many rows: smaller ones would save nothing
+  static constexpr int kSteps = 2;  // one for each of the pair
+  static constexpr bool kConverted = false;
+  static constexpr RowFormat kFormat = {2, 2, 4, 0, 0, false};
+  using Weights = Vector;
+  using Input = float;
+  static Weights weights(const char* from, int step) { return load_at_halves(from - 2 + 2 * step); }
+  static Input input(const char* row, std::int64_t group, int step) {
+    return reinterpret_cast<const float*>(row)[2 * group + step];
   }
-  static void multiply_add(Sum& sum, const char* weights, Input x) {
-    const Integers pairs = load_integers(weights);
-    sum += x.first * floats_of(pairs << 16);
-    sum += x.second * floats_of(pairs & static_cast<std::int32_t>(0xFFFF0000));
-  }
+  static void multiply_add(Sum& sum, Weights w, Input x) { sum += x * w; }
 #endif
 };
 
 struct Int8 : CoarseActivations {
   static constexpr int kRows = MUSICSTAR_ROWS;
+  static constexpr Precision kPrecision = Precision::kInt8;
   // int8 weights of the logits alone would cost a third of all that int8 costs, for 1 % of the work.
   using ForLogits = Bf16;
+  using ForEncoder = Int8;
   using Sum = Integers;
-  static constexpr bool kScaled = true;
+  static constexpr bool kScaled = true, kConverted = true;
 #if defined(__AVX2__)
 #if defined(MUSICSTAR_DOT_PRODUCTS) || defined(__AVXVNNI__)
   static constexpr bool kIn16Bits = false;
 #else
   static constexpr bool kIn16Bits = true;
 #endif
+  static constexpr int kSteps = 1;
   static constexpr RowFormat kFormat = {4, 1, 1, 64, 128, kIn16Bits};
   using Element = std::uint8_t;
 #if defined(__AVX512BW__)
-  using Input = __m512i;
+  using Weights = __m512i;
 #else
-  using Input = __m256i;
+  using Weights = __m256i;
 #endif
-  static Input input(const char* row, std::int64_t group) {
+  using Input = Weights;
+  static Weights weights(const char* from, int) { return (Weights)load_integers(from); }
+  static Input input(const char* row, std::int64_t group, int) {
     return (Input)(Integers{} + reinterpret_cast<const std::int32_t*>(row)[group]);
   }
-  static void multiply_add(Sum& sum, const char* weights, Input x) {
-    const Input w = (Input)load_integers(weights);
+  static void multiply_add(Sum& sum, Weights w, Input x) {
 #if defined(MUSICSTAR_DOT_PRODUCTS)
     sum = (Integers)_mm512_dpbusd_epi32((__m512i)sum, x, w);
 #elif defined(__AVXVNNI__)
@@ -135,20 +138,19 @@ struct Int8 : CoarseActivations {
 #endif
   }
 #else
+  static constexpr int kSteps = 2;  // one for each of the pair
   static constexpr RowFormat kFormat = {2, 2, 2, 64, 0, false};
   using Element = std::int16_t;
-  struct Input {
-    std::int32_t first, second;
-  };
-  static Input input(const char* row, std::int64_t group) {
-    std::int16_t pair[2];
-    std::memcpy(pair, row + 4 * group, sizeof pair);
-    return {pair[0], pair[1]};
+  using Weights = Integers;
+  using Input = std::int32_t;
+  static Weights weights(const char* from, int step) {
+    const Integers pairs = load_integers(from);
+    return step == 0 ? (pairs << 16) >> 16 : pairs >> 16;
   }
-  static void multiply_add(Sum& sum, const char* weights, Input x) {
-    const Integers pairs = load_integers(weights);
-    sum += x.first * ((pairs << 16) >> 16) + x.second * (pairs >> 16);
+  static Input input(const char* row, std::int64_t group, int step) {
+    return reinterpret_cast<const Element*>(row)[2 * group + step];
   }
+  static void multiply_add(Sum& sum, Weights w, Input x) { sum += x * w; }
 #endif
 
   // The row's scale stands behind its elements: x is about scale * (element - offset).

@@ -50,14 +50,24 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
     }
   }
   const char* weights = w.weight + tile * w.groups * kTileBytes;
+  if constexpr (ASKS_AHEAD && !P::kScaled) {  // the lines that the next block of these rows waits for before it starts
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; ++r) __builtin_prefetch(init + r * init_stride + first + TILES * kTile);
+  }
 #pragma GCC unroll 4
   for (std::int64_t k = 0; k < w.groups; ++k) {
-#pragma GCC unroll 16
-    for (int r = 0; r < ROWS; ++r) {
-      const auto input = P::input(x + r * x_bytes, k);
+#pragma GCC unroll 2
+    for (int step = 0; step < P::kSteps; ++step) {
+      typename P::Weights multiplied[kVectors];
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
-        P::multiply_add(sums[r][v], weights + (v / 2) * w.groups * kTileBytes + (v % 2) * (kTileBytes / 2), input);
+        multiplied[v] = P::weights(weights + (v / 2) * w.groups * kTileBytes + (v % 2) * (kTileBytes / 2), step);
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < ROWS; ++r) {
+        const auto input = P::input(x + r * x_bytes, k, step);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) P::multiply_add(sums[r][v], multiplied[v], input);
       }
     }
     if constexpr (ASKS_AHEAD) {
@@ -169,7 +179,7 @@ void product(const PackedMatrix& w, const char* x, std::int64_t x_bytes, const f
   }
 }
 
-// Rows of activations as a product takes them. In fp32 that is where they already stand.
+// Rows of activations as a product takes them. Floats stay where they already stand.
 struct Rows {
   const char* data;
   std::int64_t bytes;  // from one row to the next
@@ -177,7 +187,7 @@ struct Rows {
 
 template <class P>
 inline Rows rows_of(const float* x, std::int64_t stride, std::int64_t floats, std::int64_t rows, char* scratch) {
-  if constexpr (P::kFormat.group == 1) {
+  if constexpr (!P::kConverted) {
     return {reinterpret_cast<const char*>(x), stride * static_cast<std::int64_t>(sizeof(float))};
   } else {
     const std::int64_t bytes = P::kFormat.row_bytes(floats);

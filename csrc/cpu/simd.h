@@ -22,6 +22,10 @@ typedef float Vector __attribute__((vector_size(kWidth * sizeof(float)), aligned
 typedef std::int32_t Integers __attribute__((vector_size(kWidth * sizeof(float)), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+inline Vector load_at_halves(const char* from) {  // at a 16-bit border
+  typedef float AtHalves __attribute__((vector_size(kWidth * sizeof(float)), aligned(2), may_alias));
+  return (Vector) * reinterpret_cast<const AtHalves*>(from);
+}
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 inline Integers load_integers(const void* from) { return *reinterpret_cast<const Integers*>(from); }
 
@@ -119,14 +123,9 @@ inline void store_bytes(void* to, Integers a, Integers b) {
 #endif
 }
 inline void store_halves(void* to, Integers a, Integers b) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-  const __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)a, (__m256i)b), 0xD8);
-  _mm256_storeu_si256(static_cast<__m256i*>(to), halves);
-#else
   typedef std::uint16_t Halves __attribute__((vector_size(kWidth * 2), aligned(2), may_alias));
   static_cast<Halves*>(to)[0] = __builtin_convertvector(a, Halves);
   static_cast<Halves*>(to)[1] = __builtin_convertvector(b, Halves);
-#endif
 }
 
 // The largest of a vector's elements.

@@ -3,7 +3,7 @@
 | precision | weights and activations of the products | sums |
 |---|---|---|
 | fp32 | as trained | fp32 |
-| bf16 | rounded to 8 significant bits | fp32 |
+| bf16 | rounded to 8 significant bits; on CPUs without a bf16 dot product only the decoder's weights | fp32 |
 | int8 | whole numbers to +-127, with a scale per output and per activation row | int32, then fp32 |
 
 Conditioning, residual and skip sums, the encoder's code and the draw stay fp32 in all of them; sigmoid and tanh are as
@@ -11,9 +11,9 @@ exact as the product that follows.
 
 `auto` is the fastest one whose loss is negligible, both by measurement (docs/precision.md). Loss, in nats a sample of
 real recordings under trained models: bf16 stays within 0.002; int8 does not stay within 0.01 for narrow models, whose
-sums are too short for its rounding to average out, so it has to be asked for. Speed: bf16 is the faster one where the
-processor multiplies it directly, or can widen it on the way as AVX-512 does; with AVX2 that costs the encoder and lanes
-more than the smaller weights gain, and portable vectors lose by it.
+sums are too short for its rounding to average out, so it has to be asked for. Speed: bf16 is the faster one
+with AVX2 and AVX-512, whether the processor multiplies it directly or reads it as the upper halves of floats; portable
+vectors gain by it with one wide lane only, and lose elsewhere.
 
 GPUs have fp32 and bf16, and `auto` is bf16 there: its products run on tensor cores, whose sums are fp32.
 """
@@ -30,8 +30,8 @@ GPU_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 AUTO: dict[str, Precision] = {  # by instruction set
     "generic": "fp32",
-    "avx2": "fp32",
-    "avx2-dot": "fp32",
+    "avx2": "bf16",
+    "avx2-dot": "bf16",
     "avx512": "bf16",
     "avx512-dot": "bf16",
 }
