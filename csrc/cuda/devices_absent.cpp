@@ -1,4 +1,4 @@
-// Built in place of devices.cu where there is no CUDA compiler.
+// Built in place of devices.cpp where there is no CUDA compiler.
 #include <stdexcept>
 
 #include "musicstar/cuda_devices.h"

@@ -1,4 +1,4 @@
-// What the two kinds of sampler share, seen from csrc/cuda/sampler.cu, which cuts a call into launches.
+// What the two kinds of sampler share, seen from csrc/cuda/sampler.cpp, which cuts a call into launches.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,4 +1,4 @@
-// One layer of a residual stack on the GPU, forward and data backward: what stacks.cu puts together to whole stacks.
+// One layer of a residual stack on the GPU, forward and data backward: what stacks.cpp puts together to whole stacks.
 //
 // Activations are [B][T][channels], contiguous, in T = float (fp32 products, for checking and for any size) or bf16
 // (storage; every sum in fp32). All pointers are to device memory and aligned to 16 bytes. Nothing here allocates,

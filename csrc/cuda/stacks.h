@@ -1,5 +1,5 @@
-// What the two stacks (gated_residual_stack.cu, glu_residual_stack.cu) share on their way from the public calls to the
-// layers' kernels.
+// What the two stacks (gated_residual_stack.cpp, glu_residual_stack.cpp) share on their way from the public calls to
+// the layers' kernels.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -1,4 +1,4 @@
-// Built in place of stacks.cu and the stacks' kernels where there is no CUDA compiler.
+// Built in place of stacks.cpp and the stacks' kernels where there is no CUDA compiler.
 #include "musicstar/cuda_errors.h"
 #include "musicstar/cuda_stacks.h"
 

@@ -32,7 +32,7 @@ TEST_CASE("packing: a copy is padded with zeros") {
 }
 
 TEST_CASE("packing: a bf16 weight with the weight before it as its lower half is as near as bf16 alone") {
-  constexpr std::int64_t kIn = 33, kOut = 48;
+  constexpr std::int64_t kIn = 33, kOut = 64;
   std::vector<float> weights = tests::random_floats(kIn * kOut, 9);
   for (std::int64_t i = 0; i < kIn * kOut; i += 5) weights[i] = i % 2 == 0 ? 0.0f : weights[i] * 1e-30f;
   tests::on_every_isa([&](Isa isa) {

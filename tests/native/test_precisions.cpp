@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "cpu/kernels.h"
 #include "engine_runs.h"
 #include "musicstar/reference.h"
 
@@ -110,7 +111,9 @@ TEST_CASE("precisions: int8 is the same integers on every instruction set") {
     for (std::size_t i = 0; i < found.size(); ++i) differences[i] = std::fabs(found[i] - expected[i]);
     const auto median = differences.begin() + static_cast<std::ptrdiff_t>(differences.size() / 2);
     std::nth_element(differences.begin(), median, differences.end());
-    CHECK(*median < 1e-5f);
+    // The logits are bf16's, whose activations only its dot product rounds.
+    const bool rounded = !cpu::kernels_of(isa).in(cpu::Precision::kBf16).format.overlapping();
+    CHECK(*median < (rounded ? 1e-3f : 1e-5f));
   });
 }
 
