@@ -29,8 +29,17 @@ constexpr std::int64_t kGrain = 32;    // rows, or pairs of them, that a thread 
 // The rows of a layer's input that taps reach yet, in a ring, at absolute positions from -left on.
 class Window {
  public:
-  Window(Arena& arena, std::int64_t stride, std::int64_t left, std::int64_t right)
-      : left_(left), ring_{arena.floats((left + right + kBlock) * stride), stride, left + right + kBlock, 0} {
+  // `products`: of the layer that reads the rows; null where none does.
+  Window(Arena& arena, std::int64_t stride, std::int64_t left, std::int64_t right,
+         const Kernels::InPrecision* products = nullptr)
+      : left_(left), convert_(products == nullptr ? nullptr : products->convert) {
+    ring_.stride = stride;
+    ring_.capacity = left + right + kBlock;
+    ring_.rows = arena.floats(ring_.capacity * stride);
+    if (convert_ != nullptr) {
+      ring_.converted_bytes = products->format.row_bytes(stride);
+      ring_.converted = arena.bytes(ring_.capacity * ring_.converted_bytes);
+    }
     reset();
   }
 
@@ -50,6 +59,11 @@ class Window {
     for (std::int64_t r = 0; r < n; ++r) clear(rows, r);
   }
 
+  // Brings a row that was written as floats into the form of products as well.
+  void convert(const RowRing& rows, std::int64_t r) const {
+    if (convert_ != nullptr) convert_(rows.at(r), rows.stride, rows.converted_at(r));
+  }
+
   RowRing next_rows() const { return from(next_); }
   std::int64_t next() const { return next_; }
   void advance(std::int64_t n) { next_ += n; }
@@ -63,9 +77,11 @@ class Window {
   }
   void clear(const RowRing& rows, std::int64_t r) {
     std::memset(rows.at(r), 0, static_cast<std::size_t>(rows.stride) * sizeof(float));
+    convert(rows, r);
   }
 
   std::int64_t left_;
+  void (*convert_)(const float* x, std::int64_t floats, char* row);
   RowRing ring_;
   std::int64_t end_ = 0, next_ = 0;
 };
@@ -119,7 +135,8 @@ class StreamingEncoder final : public Encoder {
       }
       layer.right_context = sizes.right_context(dilation);
       layers_.push_back(layer);
-      windows_.emplace_back(arena_, stride_, sizes.left_context(dilation), layer.right_context);
+      windows_.emplace_back(arena_, stride_, sizes.left_context(dilation), layer.right_context,
+                            &kernels_.in(precision_));
     }
     code_ = Packer(arena_, kernels_, Precision::kFp32)
                 .pack(sizes.channels, code_stride_, {{weights.code.weight, sizes.code_channels, 0, 1, 0, 0}});
@@ -224,9 +241,17 @@ class StreamingEncoder final : public Encoder {
     layer.carried = arena_.floats(carried_rows(layer.dilation) * stride_);
   }
 
+  RowRing features_of(std::int64_t rows) const {
+    RowRing ring;
+    ring.rows = features_;
+    ring.stride = stride_;
+    ring.capacity = rows;
+    return ring;
+  }
+
   // Where rows that leave layer l (or, with 0, the start convolution) go: the next window, or the pooling.
   RowRing destination(std::size_t window, std::int64_t rows) {
-    return window < windows_.size() ? windows_[window].append(rows) : RowRing{features_, stride_, rows, 0};
+    return window < windows_.size() ? windows_[window].append(rows) : features_of(rows);
   }
 
   void advance_from_start() {
@@ -241,6 +266,7 @@ class StreamingEncoder final : public Encoder {
         const float sample = *x.at(t + k - origin);
         for (std::int64_t c = 0; c < stride_; ++c) row[c] += start_taps_[k * stride_ + c] * sample;
       }
+      if (windows_.size() > 1) windows_[1].convert(y, t);
     }
     windows_[0].advance(rows);
     advance_from_layer(0);

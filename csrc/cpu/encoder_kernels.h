@@ -33,6 +33,19 @@ inline void add_pointwise(const EncoderLayerCall& call, const Rows& hidden, std:
       if (call.gated) value *= P::gate_of_glu(load(pointwise + r * outputs + stride + c));
       store(y + c, load(x + c) + value);
     }
+    if constexpr (P::kConverted) {
+      if (call.y.converted != nullptr) P::convert(y, stride, call.y.converted_at(row_of(r)));
+    }
+  }
+}
+
+// The rows of a ring from r on to its end.
+template <class P>
+inline Rows rows_in(const RowRing& ring, std::int64_t r) {
+  if constexpr (P::kConverted) {
+    return {ring.converted_at(r), ring.converted_bytes};
+  } else {
+    return rows_of<P>(ring.at(r), ring.stride, ring.stride, 0, nullptr);
   }
 }
 
@@ -50,7 +63,7 @@ void encoder_layer(const EncoderLayerCall& call) {
         const std::int64_t first = begin + call.tap_offsets[k] + r;
         const std::int64_t to_end = call.x.capacity - call.x.place(first);
         const std::int64_t count = rows - r < to_end ? rows - r : to_end;
-        const Rows tap = rows_of<P>(call.x.at(first), stride, stride, count, converted);
+        const Rows tap = rows_in<P>(call.x, first);
         float* sums = hidden + r * stride;
         product<P>(call.taps[k], tap.data, tap.bytes, k == 0 ? call.dilated_bias : sums, k == 0 ? 0 : stride, sums,
                    stride, count);

@@ -47,11 +47,16 @@ struct PackedMatrix {
 struct RowRing {
   float* rows = nullptr;
   std::int64_t stride = 0, capacity = 0, zero = 0;
+  char* converted = nullptr;  // the same rows as a product takes them, where that is another form
+  std::int64_t converted_bytes = 0;
 
   __attribute__((always_inline)) std::int64_t place(std::int64_t r) const {
     return zero + r < capacity ? zero + r : zero + r - capacity;
   }
   __attribute__((always_inline)) float* at(std::int64_t r) const { return rows + place(r) * stride; }
+  __attribute__((always_inline)) char* converted_at(std::int64_t r) const {
+    return converted + place(r) * converted_bytes;
+  }
 };
 
 struct EncoderLayerCall {
@@ -157,6 +162,7 @@ struct Kernels {
     RowFormat format;
     Precision for_logits;   // of the decoder's last product, which makes the logits
     Precision for_encoder;  // of a whole encoder, where another one is faster and no coarser
+    void (*convert)(const float* x, std::int64_t floats, char* row);  // as products take it; null: as it stands
     void (*encoder_layer)(const EncoderLayerCall& call);
     void (*sample)(const DecoderPlan& plan, LaneGroup& group, const SampleCall& call);
     void (*split_sample)(const DecoderPlan& plan, SplitMember& member, const SampleCall& call);

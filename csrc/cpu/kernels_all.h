@@ -12,9 +12,19 @@
 namespace musicstar::cpu::MUSICSTAR_KERNELS {
 
 template <class P>
+void convert(const float* x, std::int64_t floats, char* row) {
+  if constexpr (P::kConverted) P::convert(x, floats, row);
+}
+
+template <class P>
 constexpr Kernels::InPrecision in_precision() {
-  return {P::kFormat, P::ForLogits::kPrecision, P::ForEncoder::kPrecision, encoder_layer<typename P::ForEncoder>,
-          sample<P>,  split_sample<P>};
+  return {P::kFormat,
+          P::ForLogits::kPrecision,
+          P::ForEncoder::kPrecision,
+          P::kConverted ? convert<P> : nullptr,
+          encoder_layer<typename P::ForEncoder>,
+          sample<P>,
+          split_sample<P>};
 }
 
 extern const Kernels kKernels;
