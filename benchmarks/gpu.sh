@@ -4,7 +4,7 @@
 #   benchmarks/gpu.sh [--dry-run] [STEP ...]      default: all steps, in this order
 #
 #   build      the core and its native tests, for this GPU alone, in build/gpu (compilers, CMake, Ninja, pybind11, doctest)
-#   native     the native tests of the CUDA sources
+#   native     the native tests of the CUDA sources (with GPU=emulated, of the whole core)
 #   python     the Python tests marked cuda
 #   memcheck   compute-sanitizer over the native tests: memory
 #   racecheck  compute-sanitizer over the native tests: races in shared memory
@@ -81,8 +81,12 @@ step_build() {
     -DMUSICSTAR_NATIVE_TESTS=ON "${options[@]}" && run cmake --build "$build" --parallel
 }
 step_native() {
-  [ "$gpu" = real ] || run rm -f "$MUSICSTAR_EMULATED_LAUNCHES"
-  run "$tests" -ts=cuda
+  if [ "$gpu" = real ]; then
+    run "$tests" -ts=cuda
+  else  # a processor plays the GPU for each test: as many as there are
+    run rm -f "$MUSICSTAR_EMULATED_LAUNCHES"
+    run ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure
+  fi
 }
 step_python() { run "$python" -m pytest -q -m cuda tests; }
 step_memcheck() { sanitizer memcheck; }
