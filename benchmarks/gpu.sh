@@ -56,6 +56,7 @@ case "$gpu" in
     build=build/emulated
     default=(build native python repeat)
     options=(-DMUSICSTAR_CUDA=EMULATED)
+    grep -qw avx512bw /proc/cpuinfo || options+=(-DMUSICSTAR_AVX512=OFF)  # which could not be tested here
     export MUSICSTAR_EMULATED_LAUNCHES=$PWD/build/emulated-launches  # tests/cuda/test_resources.py reads it
     ;;
   *) echo "gpu.sh: GPU=$gpu: real or emulated" >&2; exit 2 ;;

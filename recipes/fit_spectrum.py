@@ -26,7 +26,6 @@ from musicstar_ext.nn import SpectrumNetwork, build_encoder, load_weights, to_ch
 from musicstar_ext.nn.spectrum import distance, mu_law_decoded, power_spectra
 
 CROP_SECONDS = 4
-HELD_OUT_CROPS = 60
 BATCH = 256  # frames
 LEARNING_RATE = 1.5e-3  # falling to zero
 
@@ -52,7 +51,7 @@ def started(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
 
 
 def fit(
-    prepared: PreparedSet, checkpoint: Checkpoint, hours: float, steps: int, seed: int
+    prepared: PreparedSet, checkpoint: Checkpoint, hours: float, steps: int, seed: int, held_out_crops: int
 ) -> tuple[Checkpoint, tuple[float, float]]:
     """The checkpoint with its network, and the held-out distance in nats before and after.
 
@@ -62,7 +61,7 @@ def fit(
     torch.manual_seed(seed)
     network = _network(checkpoint)
     train = _frames(prepared, "train", checkpoint, network.config, round(hours * 3600 / CROP_SECONDS), seed)
-    held_out = _frames(prepared, "validation", checkpoint, network.config, HELD_OUT_CROPS, 0)
+    held_out = _frames(prepared, "validation", checkpoint, network.config, held_out_crops, 0)
     if SPECTRUM not in checkpoint.networks:
         network.start(train[1])
     before = _distance(network, held_out)
@@ -153,11 +152,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--steps", type=int, default=6000, help="of 256 frames; 0 needs a network to take (%(default)s)"
     )
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        default=60,
+        metavar="N",
+        help="crops of 4 s that the distance is measured on (%(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of crops and frames (%(default)s)")
     parser.add_argument("--start", metavar="CHECKPOINT", help="start from the network of this one")
     options = parser.parse_args(argv)
-    if options.hours <= 0 or options.steps < 0:
-        raise UserError("--hours must be above 0, --steps at least 0")
+    if options.hours <= 0 or options.steps < 0 or options.held_out < 1:
+        raise UserError("--hours must be above 0, --steps at least 0, --held-out at least 1")
     checkpoint = load(options.checkpoint)
     if options.start:
         other = load(options.start)
@@ -170,7 +176,9 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"has no network {SPECTRUM!r}: --steps 0 leaves it without one")
         if options.steps:
             prepared = PreparedSet.open(options.set)
-            checkpoint, distances = fit(prepared, checkpoint, options.hours, options.steps, options.seed)
+            checkpoint, distances = fit(
+                prepared, checkpoint, options.hours, options.steps, options.seed, options.held_out
+            )
             print("held-out distance {1:.3f} nats, {0:.3f} before".format(*distances))
     except UserError as error:
         raise UserError(f"{options.checkpoint}: {error}") from None

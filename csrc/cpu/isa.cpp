@@ -33,11 +33,17 @@ bool runs_here(Isa isa) {
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     case Isa::kAvx2Dot:
       return runs_here(Isa::kAvx2) && has_avx_vnni();
+#if defined(MUSICSTAR_AVX512)
     case Isa::kAvx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
     case Isa::kAvx512Dot:
       return runs_here(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+#else
+    case Isa::kAvx512:
+    case Isa::kAvx512Dot:
+      return false;  // this build has no kernels for it
+#endif
   }
   return false;
 #else

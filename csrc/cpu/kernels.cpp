@@ -28,8 +28,10 @@ void yield_processor() { std::this_thread::yield(); }
 
 const Kernels& kernels_of(Isa isa) {
 #if defined(MUSICSTAR_X86)
+#if defined(MUSICSTAR_AVX512)
   if (isa == Isa::kAvx512Dot) return avx512_dot::kKernels;
   if (isa == Isa::kAvx512) return avx512::kKernels;
+#endif
 #if defined(MUSICSTAR_AVX_VNNI)
   if (isa == Isa::kAvx2Dot) return avx2_dot::kKernels;
 #endif

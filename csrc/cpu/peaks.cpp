@@ -31,8 +31,10 @@ extern const PeakKernels kPeakKernels;
 
 const PeakKernels& peak_kernels_of(Isa isa) {
 #if defined(MUSICSTAR_X86)
+#if defined(MUSICSTAR_AVX512)
   if (isa == Isa::kAvx512Dot) return avx512_dot_peaks::kPeakKernels;
   if (isa == Isa::kAvx512) return avx512_peaks::kPeakKernels;
+#endif
 #if defined(MUSICSTAR_AVX_VNNI)
   if (isa == Isa::kAvx2Dot) return avx2_dot_peaks::kPeakKernels;
 #endif

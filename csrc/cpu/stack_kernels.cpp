@@ -16,7 +16,9 @@ extern const StackKernels kStackKernels;
 
 const StackKernels& stack_kernels_of(Isa isa) {
 #if defined(MUSICSTAR_X86)
+#if defined(MUSICSTAR_AVX512)
   if (isa == Isa::kAvx512 || isa == Isa::kAvx512Dot) return avx512::kStackKernels;
+#endif
   if (isa == Isa::kAvx2 || isa == Isa::kAvx2Dot) return avx2::kStackKernels;
 #endif
   (void)isa;

@@ -18,7 +18,7 @@ from .test_align_code import RECIPES, code_of
 
 
 def fit(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(RECIPES / "fit_spectrum.py"), *map(str, arguments)]
+    command = [sys.executable, str(RECIPES / "fit_spectrum.py"), "--held-out", "4", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -74,6 +74,7 @@ def test_what_is_refused(tiny_set, model, tmp_path):
         ((tiny_set, tmp_path / "two.safetensors", out), "two.safetensors: it has 2 branches, not one"),
         ((tiny_set, tmp_path / "none.safetensors", out), "none.safetensors"),
         ((tiny_set, model, out, "--hours", 0), "--hours must be above 0"),
+        ((tiny_set, model, out, "--held-out", 0), "--held-out at least 1"),
         ((tiny_set, model, out, "--steps", 0), "model.safetensors: has no network 'spectrum'"),
         ((tmp_path / "nowhere", model, out), "nowhere"),
     ):
