@@ -25,9 +25,6 @@ struct RowFormat {
   // Products of two neighbouring inputs meet in 16 bits before they are added to the sum: 255 (w + w') must fit.
   bool in_16_bits;
 
-  // bf16 weights for activations in floats: each is the upper half of a float whose lower half is the weight before it,
-  // and has been rounded so that this float is the nearest. No instruction widens it.
-  constexpr bool overlapping() const { return weight_bytes == 2 && element_bytes == 4; }
   constexpr std::int64_t row_bytes(std::int64_t floats) const { return floats * element_bytes + trailer_bytes; }
 };
 

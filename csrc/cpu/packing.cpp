@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <vector>
 
 namespace musicstar::cpu {
 
@@ -13,24 +12,6 @@ std::uint16_t bf16_of(float value) {
   std::uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   return static_cast<std::uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-}
-
-// Rounds weights to overlapping halves (RowFormat::overlapping) at `place`, before which lies a zero. A weight that
-// would leave a denormal number, on which some processors stall, becomes the smallest normal one.
-void store_overlapping(const std::vector<float>& weights, char* place) {
-  constexpr std::uint32_t kMagnitude = 0x7FFFFFFF, kSmallestNormal = 0x0080;
-  std::int64_t before = 0;
-  for (const float weight : weights) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &weight, sizeof bits);
-    const std::int64_t nearest = ((bits & kMagnitude) + std::int64_t{0x8000} - before) >> 16;
-    std::uint32_t upper = nearest < 0 ? 0 : static_cast<std::uint32_t>(nearest);
-    if (upper < kSmallestNormal) upper = before == 0 ? 0 : kSmallestNormal;
-    const auto half = static_cast<std::uint16_t>(upper | (bits >> 31 << 15));
-    std::memcpy(place, &half, sizeof half);
-    place += sizeof half;
-    before = half;
-  }
 }
 
 }  // namespace
@@ -53,11 +34,7 @@ PackedMatrix Packer::pack(std::int64_t in, std::int64_t padded_out, std::initial
   packed.groups = (in + format_.group - 1) / format_.group;
   packed.tiles = padded_out / tile_;
   packed.row_floats = round_up(in, tile_);
-  const std::int64_t count = packed.groups * format_.group * padded_out;
-  const bool overlapping = format_.overlapping();
-  constexpr std::int64_t kZeros = 64;  // a line, so that the weights begin one
-  char* weight = arena_.bytes((overlapping ? kZeros : 0) + count * format_.weight_bytes) + (overlapping ? kZeros : 0);
-  std::vector<float> unrounded(overlapping ? count : 0);
+  char* weight = arena_.bytes(packed.groups * format_.group * padded_out * format_.weight_bytes);
   packed.weight = weight;
   const bool scaled = precision_ == Precision::kInt8;
   float* scales = scaled ? arena_.floats(padded_out) : nullptr;
@@ -85,18 +62,13 @@ PackedMatrix Packer::pack(std::int64_t in, std::int64_t padded_out, std::initial
         const std::int64_t at =
             ((column / tile_ * packed.groups + i / format_.group) * tile_ + column % tile_) * format_.group +
             i % format_.group;
-        if (overlapping) {
-          unrounded[at] = weight_of(i);
-        } else {
-          store(weight + at * format_.weight_bytes, weight_of(i), scale);
-        }
+        store(weight + at * format_.weight_bytes, weight_of(i), scale);
         if (scaled) {
           corrections[column] += format_.offset * static_cast<std::int32_t>(std::lrint(weight_of(i) / scale));
         }
       }
     }
   }
-  store_overlapping(unrounded, weight);
   return packed;
 }
 

@@ -3,8 +3,7 @@
 //
 //   fp32   float x float                                         group 1
 //   bf16   both rounded to nearest even, sums in fp32            group 2: AVX-512 BF16's dot
-//          weights rounded, activations float, sums in fp32      group 2: elsewhere; a weight is read as a float with
-//                                                                the weight before it as its lower half
+//          weights rounded, activations float, sums in fp32      group 2: elsewhere, weights widened on the way
 //   int8   weights with a scale per output, activations with     group 4: activations as bytes around 128; VNNI's dot,
 //          a scale per row, sums in int32                        or AVX2's products of bytes, which meet in 16 bits
 //                                                                (packing.cpp sees to it that they fit)
@@ -57,7 +56,7 @@ struct CoarseActivations {
 };
 
 struct Bf16 : CoarseActivations {
-  static constexpr int kRows = MUSICSTAR_ROWS;
+  static constexpr int kRows = MUSICSTAR_ROWS == 6 ? 5 : MUSICSTAR_ROWS;  // widening takes registers as well
   static constexpr Precision kPrecision = Precision::kBf16;
   using ForLogits = Bf16;
   using Sum = Vector;
@@ -91,7 +90,10 @@ struct Bf16 : CoarseActivations {
   static constexpr RowFormat kFormat = {2, 2, 4, 0, 0, false};
   using Weights = Vector;
   using Input = float;
-  static Weights weights(const char* from, int step) { return load_at_halves(from - 2 + 2 * step); }
+  static Weights weights(const char* from, int step) {
+    const Integers pairs = load_integers(from);
+    return floats_of(step == 0 ? pairs << 16 : pairs & static_cast<std::int32_t>(0xFFFF0000));
+  }
   static Input input(const char* row, std::int64_t group, int step) {
     return reinterpret_cast<const float*>(row)[2 * group + step];
   }

@@ -56,18 +56,33 @@ inline __attribute__((always_inline)) void product_block(const PackedMatrix& w, 
   }
 #pragma GCC unroll 4
   for (std::int64_t k = 0; k < w.groups; ++k) {
-#pragma GCC unroll 2
-    for (int step = 0; step < P::kSteps; ++step) {
-      typename P::Weights multiplied[kVectors];
+    const auto weights_of = [&](int v, int step) {
+      return P::weights(weights + (v / 2) * w.groups * kTileBytes + (v % 2) * (kTileBytes / 2), step);
+    };
+    if constexpr (ROWS <= 2) {  // the steps of one vector of weights after each other: what was read is at hand
+      typename P::Input inputs[P::kSteps][ROWS];
+#pragma GCC unroll 16
+      for (int i = 0; i < P::kSteps * ROWS; ++i)
+        inputs[i / ROWS][i % ROWS] = P::input(x + i % ROWS * x_bytes, k, i / ROWS);
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
-        multiplied[v] = P::weights(weights + (v / 2) * w.groups * kTileBytes + (v % 2) * (kTileBytes / 2), step);
+#pragma GCC unroll 16
+        for (int i = 0; i < P::kSteps * ROWS; ++i) {
+          P::multiply_add(sums[i % ROWS][v], weights_of(v, i / ROWS), inputs[i / ROWS][i % ROWS]);
+        }
       }
+    } else {  // the rows of one step after each other: their inputs need not be at hand together
+#pragma GCC unroll 2
+      for (int step = 0; step < P::kSteps; ++step) {
+        typename P::Weights multiplied[kVectors];
 #pragma GCC unroll 16
-      for (int r = 0; r < ROWS; ++r) {
-        const auto input = P::input(x + r * x_bytes, k, step);
+        for (int v = 0; v < kVectors; ++v) multiplied[v] = weights_of(v, step);
 #pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) P::multiply_add(sums[r][v], multiplied[v], input);
+        for (int r = 0; r < ROWS; ++r) {
+          const auto input = P::input(x + r * x_bytes, k, step);
+#pragma GCC unroll 16
+          for (int v = 0; v < kVectors; ++v) P::multiply_add(sums[r][v], multiplied[v], input);
+        }
       }
     }
     if constexpr (ASKS_AHEAD) {

@@ -22,10 +22,6 @@ typedef float Vector __attribute__((vector_size(kWidth * sizeof(float)), aligned
 typedef std::int32_t Integers __attribute__((vector_size(kWidth * sizeof(float)), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
-inline Vector load_at_halves(const char* from) {  // at a 16-bit border
-  typedef float AtHalves __attribute__((vector_size(kWidth * sizeof(float)), aligned(2), may_alias));
-  return (Vector) * reinterpret_cast<const AtHalves*>(from);
-}
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 inline Integers load_integers(const void* from) { return *reinterpret_cast<const Integers*>(from); }
 

@@ -11,9 +11,10 @@ exact as the product that follows.
 
 `auto` is the fastest one whose loss is negligible, both by measurement (docs/precision.md). Loss, in nats a sample of
 real recordings under trained models: bf16 stays within 0.002; int8 does not stay within 0.01 for narrow models, whose
-sums are too short for its rounding to average out, so it has to be asked for. Speed: bf16 is the faster one
-with AVX2 and AVX-512, whether the processor multiplies it directly or reads it as the upper halves of floats; portable
-vectors gain by it with one wide lane only, and lose elsewhere.
+sums are too short for its rounding to average out, so it has to be asked for. Speed: bf16 is the faster one where the
+processor multiplies it directly, or widens it on the way at little cost as AVX-512 does. With AVX2 it is up to twice as
+fast with one or two lanes, whose weights' bytes are what takes time, but no faster with many, as files have them;
+portable vectors gain with one wide lane only.
 
 GPUs have fp32 and bf16, and `auto` is bf16 there: its products run on tensor cores, whose sums are fp32.
 """
@@ -30,8 +31,8 @@ GPU_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 AUTO: dict[str, Precision] = {  # by instruction set
     "generic": "fp32",
-    "avx2": "bf16",
-    "avx2-dot": "bf16",
+    "avx2": "fp32",
+    "avx2-dot": "fp32",
     "avx512": "bf16",
     "avx512-dot": "bf16",
 }

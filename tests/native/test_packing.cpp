@@ -1,10 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <cstring>
-#include <limits>
 #include <vector>
 
 #include "cpu/packing.h"
@@ -29,34 +26,6 @@ TEST_CASE("packing: a copy is padded with zeros") {
   const float values[] = {1.0f, 2.0f, 3.0f};
   const float* copy = arena.copy(values, 3, 8);
   for (int i = 0; i < 8; ++i) CHECK(copy[i] == (i < 3 ? values[i] : 0.0f));
-}
-
-TEST_CASE("packing: a bf16 weight with the weight before it as its lower half is as near as bf16 alone") {
-  constexpr std::int64_t kIn = 33, kOut = 64;
-  std::vector<float> weights = tests::random_floats(kIn * kOut, 9);
-  for (std::int64_t i = 0; i < kIn * kOut; i += 5) weights[i] = i % 2 == 0 ? 0.0f : weights[i] * 1e-30f;
-  tests::on_every_isa([&](Isa isa) {
-    const Kernels& kernels = kernels_of(isa);
-    const RowFormat& format = kernels.in(Precision::kBf16).format;
-    if (!format.overlapping()) return;
-    Arena arena;
-    const PackedMatrix packed =
-        Packer(arena, kernels, Precision::kBf16).pack(kIn, kOut, {{weights.data(), kOut, 0, 1, 0, 0}});
-    std::int64_t far = 0, denormal = 0;
-    for (std::int64_t column = 0; column < kOut; ++column) {
-      for (std::int64_t i = 0; i < packed.groups * format.group; ++i) {
-        const std::int64_t at =
-            (column / kernels.tile * packed.groups + i / 2) * kernels.tile * 2 + column % kernels.tile * 2 + i % 2;
-        float found;
-        std::memcpy(&found, packed.weight + 2 * at - 2, sizeof found);
-        const float expected = i < kIn ? weights[column * kIn + i] : 0.0f;
-        far += std::fabs(found - expected) > std::fabs(expected) / 256 + 2 * std::numeric_limits<float>::min();
-        denormal += std::fpclassify(found) == FP_SUBNORMAL;
-      }
-    }
-    CHECK(far == 0);
-    CHECK(denormal == 0);
-  });
 }
 
 TEST_CASE("packing: where products of bytes meet in 16 bits, those of two neighbours fit") {
