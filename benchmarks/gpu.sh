@@ -55,8 +55,7 @@ case "$gpu" in
   emulated)
     build=build/emulated
     default=(build native python repeat)
-    options=(-DMUSICSTAR_CUDA=EMULATED)
-    grep -qw avx512bw /proc/cpuinfo || options+=(-DMUSICSTAR_AVX512=OFF)  # which could not be tested here
+    options=(-DMUSICSTAR_CUDA=EMULATED -DMUSICSTAR_ONLY_THIS_PROCESSOR=ON)
     export MUSICSTAR_EMULATED_LAUNCHES=$PWD/build/emulated-launches  # tests/cuda/test_resources.py reads it
     ;;
   *) echo "gpu.sh: GPU=$gpu: real or emulated" >&2; exit 2 ;;

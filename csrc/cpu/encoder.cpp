@@ -32,10 +32,9 @@ class Window {
   // `products`: of the layer that reads the rows; null where none does.
   Window(Arena& arena, std::int64_t stride, std::int64_t left, std::int64_t right,
          const Kernels::InPrecision* products = nullptr)
-      : left_(left), convert_(products == nullptr ? nullptr : products->convert) {
-    ring_.stride = stride;
-    ring_.capacity = left + right + kBlock;
-    ring_.rows = arena.floats(ring_.capacity * stride);
+      : left_(left),
+        convert_(products == nullptr ? nullptr : products->convert),
+        ring_{arena.floats((left + right + kBlock) * stride), stride, left + right + kBlock} {
     if (convert_ != nullptr) {
       ring_.converted_bytes = products->format.row_bytes(stride);
       ring_.converted = arena.bytes(ring_.capacity * ring_.converted_bytes);
@@ -241,17 +240,9 @@ class StreamingEncoder final : public Encoder {
     layer.carried = arena_.floats(carried_rows(layer.dilation) * stride_);
   }
 
-  RowRing features_of(std::int64_t rows) const {
-    RowRing ring;
-    ring.rows = features_;
-    ring.stride = stride_;
-    ring.capacity = rows;
-    return ring;
-  }
-
   // Where rows that leave layer l (or, with 0, the start convolution) go: the next window, or the pooling.
   RowRing destination(std::size_t window, std::int64_t rows) {
-    return window < windows_.size() ? windows_[window].append(rows) : features_of(rows);
+    return window < windows_.size() ? windows_[window].append(rows) : RowRing{features_, stride_, rows};
   }
 
   void advance_from_start() {

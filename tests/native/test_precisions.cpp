@@ -1,7 +1,10 @@
 // bf16 and int8: a bounded distance from the reference.
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <utility>
+#include <vector>
 
 #include "cpu/kernels.h"
 #include "engine_runs.h"
@@ -30,6 +33,14 @@ std::vector<double> log_softmax(const std::vector<Float>& logits, std::int64_t c
     for (auto value = row; value != row + classes; ++value) *value -= top + std::log(total);
   }
   return result;
+}
+
+float bf16_of(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
 }
 
 void check_divergence(const DecoderSizes& sizes, std::int64_t samples) {
@@ -98,7 +109,14 @@ TEST_CASE("precisions: int8 is the same integers on every instruction set") {
   sizes.layers = 2;
   constexpr std::int64_t kLanes = 20;
   // Neighbouring weights of opposite signs have one scale whether their products meet in 16 bits or not.
-  const RandomDecoder decoder(sizes, 2, Signs::kOpposed);
+  RandomDecoder decoder(sizes, 2, Signs::kOpposed);
+  // The logits, whose product is bf16's, are the head's channels as they are, or as its dot product rounds them.
+  std::vector<float> passed_on(sizes.classes * sizes.skip_channels, 0.0f);
+  for (std::int64_t a = 0; a < sizes.classes; ++a) {
+    passed_on[a * sizes.skip_channels + a % sizes.skip_channels] = 1.0f;
+  }
+  const std::vector<float> zeros(sizes.classes, 0.0f);
+  decoder.weights.logits = {passed_on.data(), zeros.data()};
   const DecoderInput input(sizes, kLanes, 5);
   const auto logits_on = [&](cpu::Isa isa) {
     const auto fast = cpu::make_sampler(sizes, decoder.weights, kLanes, 1, isa, cpu::Precision::kInt8);
@@ -107,13 +125,16 @@ TEST_CASE("precisions: int8 is the same integers on every instruction set") {
   const std::vector<float> expected = logits_on(cpu::Isa::kGeneric);
   on_every_isa([&](cpu::Isa isa) {
     const std::vector<float> found = logits_on(isa);
-    std::vector<float> differences(found.size());
-    for (std::size_t i = 0; i < found.size(); ++i) differences[i] = std::fabs(found[i] - expected[i]);
+    const bool rounds = cpu::kernels_of(isa).in(cpu::Precision::kBf16).convert != nullptr;
+    std::vector<float> differences;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      if (expected[i] == 0.0f) continue;  // where the head's ReLU says so, much may be wrong
+      differences.push_back(std::fabs(found[i] - (rounds ? bf16_of(expected[i]) : expected[i])));
+    }
+    REQUIRE(differences.size() > found.size() / 4);
     const auto median = differences.begin() + static_cast<std::ptrdiff_t>(differences.size() / 2);
     std::nth_element(differences.begin(), median, differences.end());
-    // The logits are bf16's, whose activations only its dot product rounds.
-    const bool rounded = cpu::kernels_of(isa).in(cpu::Precision::kBf16).convert != nullptr;
-    CHECK(*median < (rounded ? 1e-3f : 1e-5f));
+    CHECK(*median < 1e-5f);
   });
 }
 
