@@ -85,6 +85,10 @@ struct DecoderLayer {
   std::int64_t ring_rows = 0;  // (kernel_size - 1) * dilation
 };
 
+// The ends of a decoder are its first layer with the skip before it, and its head: next to the samples, where rounding
+// matters most. They take a precision of their own.
+constexpr std::int64_t kFirstLayers = 1;
+
 // The decoder's packed weights: shared by all lanes and threads.
 struct DecoderPlan {
   std::int64_t kernel_size = 0, pool = 0, classes = 0, depth = 0;
@@ -157,7 +161,7 @@ struct Kernels {
 
   struct InPrecision {
     RowFormat format;
-    Precision for_logits;   // of the decoder's last product, which makes the logits
+    Precision for_ends;     // of a decoder where it takes a sample in and where it tells the next one's logits
     Precision for_encoder;  // of a whole encoder, where another one is faster and no coarser
     void (*convert)(const float* x, std::int64_t floats, char* row);  // as products take it; null: as it stands
     void (*encoder_layer)(const EncoderLayerCall& call);

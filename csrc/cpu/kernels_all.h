@@ -19,7 +19,7 @@ void convert(const float* x, std::int64_t floats, char* row) {
 template <class P>
 constexpr Kernels::InPrecision in_precision() {
   return {P::kFormat,
-          P::ForLogits::kPrecision,
+          P::ForEnds::kPrecision,
           P::ForEncoder::kPrecision,
           P::kConverted ? convert<P> : nullptr,
           encoder_layer<typename P::ForEncoder>,

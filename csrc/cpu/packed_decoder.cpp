@@ -21,8 +21,8 @@ const float* padded_halves(Arena& arena, const float* a, const float* b, std::in
 PackedDecoder::PackedDecoder(const DecoderSizes& sizes, const DecoderWeights& weights, const Kernels& kernels,
                              Precision precision)
     : kernels_(kernels), condition_channels_(sizes.condition_channels) {
-  const Packer packer(arena_, kernels, precision);
-  const Packer for_logits(arena_, kernels, kernels.in(precision).for_logits);
+  const Packer between(arena_, kernels, precision);
+  const Packer at_ends(arena_, kernels, kernels.in(precision).for_ends);
   const Packer fp32(arena_, kernels, Precision::kFp32);
   const std::int64_t tile = kernels.tile;
   const std::int64_t residual = sizes.residual_channels, skip = sizes.skip_channels;
@@ -45,18 +45,19 @@ PackedDecoder::PackedDecoder(const DecoderSizes& sizes, const DecoderWeights& we
   }
   plan_.first_taps = first_taps;
   plan_.first_bias = arena_.copy(weights.first.bias, residual, residual_stride);
-  plan_.first_skip = packer.pack(residual, skip_stride, {{weights.first_skip.weight, skip, 0, 1, 0, 0}});
+  plan_.first_skip = at_ends.pack(residual, skip_stride, {{weights.first_skip.weight, skip, 0, 1, 0, 0}});
   plan_.first_skip_bias = arena_.copy(weights.first_skip.bias, skip, skip_stride);
 
   // In three stretches: older taps, which a lane alone reads once in many samples; newest taps and what follows them,
   // which every sample reads one after the other; the condition's, which are read once a frame.
   layers_.resize(plan_.depth);
   taps_.resize(plan_.depth);
+  const auto packer_of = [&](std::int64_t l) -> const Packer& { return l < kFirstLayers ? at_ends : between; };
   const auto pack_tap = [&](std::int64_t l, std::int64_t k) {
     const auto& w = weights.layers[l];
-    taps_[l].push_back(packer.pack(residual, 2 * residual_stride,
-                                   {{w.dilated.weight, residual, 0, kernel_size, k, 0},
-                                    {w.dilated.weight, residual, residual, kernel_size, k, residual_stride}}));
+    taps_[l].push_back(packer_of(l).pack(residual, 2 * residual_stride,
+                                         {{w.dilated.weight, residual, 0, kernel_size, k, 0},
+                                          {w.dilated.weight, residual, residual, kernel_size, k, residual_stride}}));
   };
   for (std::int64_t l = 0; l < plan_.depth; ++l) {
     for (std::int64_t k = 0; k + 1 < kernel_size; ++k) pack_tap(l, k);
@@ -67,8 +68,8 @@ PackedDecoder::PackedDecoder(const DecoderSizes& sizes, const DecoderWeights& we
     pack_tap(l, kernel_size - 1);
     layer.taps = taps_[l].data();
     layer.residual_and_skip =
-        packer.pack(residual, residual_stride + skip_stride,
-                    {{w.residual.weight, residual, 0, 1, 0, 0}, {w.skip.weight, skip, 0, 1, 0, residual_stride}});
+        packer_of(l).pack(residual, residual_stride + skip_stride,
+                          {{w.residual.weight, residual, 0, 1, 0, 0}, {w.skip.weight, skip, 0, 1, 0, residual_stride}});
     float* bias = arena_.floats(residual_stride + skip_stride);
     std::copy_n(w.residual.bias, residual, bias);
     std::copy_n(w.skip.bias, skip, bias + residual_stride);
@@ -85,12 +86,12 @@ PackedDecoder::PackedDecoder(const DecoderSizes& sizes, const DecoderWeights& we
   }
   plan_.layers = layers_.data();
 
-  plan_.head = packer.pack(skip, skip_stride, {{weights.head.weight, skip, 0, 1, 0, 0}});
+  plan_.head = at_ends.pack(skip, skip_stride, {{weights.head.weight, skip, 0, 1, 0, 0}});
   head_condition_ = fp32.pack(condition, skip_stride, {{weights.head_condition.weight, skip, 0, 1, 0, 0}});
   float* head_bias = arena_.floats(skip_stride);
   for (std::int64_t s = 0; s < skip; ++s) head_bias[s] = weights.head.bias[s] + weights.head_condition.bias[s];
   head_bias_ = head_bias;
-  plan_.logits = for_logits.pack(skip, classes_stride, {{weights.logits.weight, sizes.classes, 0, 1, 0, 0}});
+  plan_.logits = at_ends.pack(skip, classes_stride, {{weights.logits.weight, sizes.classes, 0, 1, 0, 0}});
   plan_.logits_bias = arena_.copy(weights.logits.bias, sizes.classes, classes_stride);
 }
 

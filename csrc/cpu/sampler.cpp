@@ -34,7 +34,6 @@ class LaneSampler final : public Sampler {
         guided_(guided),
         kernels_(kernels_of(isa)),
         kernel_(kernels_.in(precision)),
-        format_(kernel_.format),
         decoder_(sizes, weights, kernels_, precision),
         plan_(decoder_.plan()),
         team_(team_size(sizes, lanes, threads, kernels_.tile, guided ? Split::kNever : split)) {
@@ -61,7 +60,7 @@ class LaneSampler final : public Sampler {
       std::fill_n(group.state().inputs, (sizes_.kernel_size - 1) * lanes, 0.0f);
       std::fill_n(group.state().inputs + (sizes_.kernel_size - 1) * lanes, lanes, first_input);
       for (std::int64_t l = 0; l < plan_.depth; ++l) {
-        std::fill_n(group.rings[l], ring_bytes(l, lanes), static_cast<char>(format_.offset));
+        std::fill_n(group.rings[l], ring_bytes(l, lanes), static_cast<char>(format_of(l).offset));
       }
     }
   }
@@ -106,14 +105,16 @@ class LaneSampler final : public Sampler {
     float* projected = nullptr;  // as SampleCall::condition
   };
 
+  const RowFormat& format_of_ends() const { return kernels_.in(kernel_.for_ends).format; }
+  const RowFormat& format_of(std::int64_t l) const { return l < kFirstLayers ? format_of_ends() : kernel_.format; }
+
   std::int64_t widest_row_bytes() const {
-    const RowFormat& logits_format = kernels_.in(kernel_.for_logits).format;
-    return std::max(format_.row_bytes(std::max(plan_.residual_stride, plan_.skip_stride)),
-                    logits_format.row_bytes(plan_.skip_stride));
+    return std::max(kernel_.format.row_bytes(plan_.residual_stride),
+                    format_of_ends().row_bytes(std::max(plan_.residual_stride, plan_.skip_stride)));
   }
 
   std::int64_t ring_bytes(std::int64_t l, std::int64_t lanes) const {
-    return plan_.layers[l].ring_rows * lanes * format_.row_bytes(plan_.residual_stride);
+    return plan_.layers[l].ring_rows * lanes * format_of(l).row_bytes(plan_.residual_stride);
   }
 
   Group make_group(std::int64_t first_lane, std::int64_t lanes) {
@@ -273,7 +274,6 @@ class LaneSampler final : public Sampler {
   bool guided_;
   const Kernels& kernels_;
   const Kernels::InPrecision& kernel_;
-  RowFormat format_;
   PackedDecoder decoder_;
   const DecoderPlan& plan_;
   ThreadTeam team_;

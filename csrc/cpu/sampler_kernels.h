@@ -88,32 +88,21 @@ const float* older_taps(const DecoderPlan& plan, LaneGroup& group, std::int64_t 
   return group.older[l] + phase * lanes * gates;
 }
 
-// One sample of every lane: from the inputs to the logits.
+struct Layers {
+  std::int64_t begin, end;
+};
+
+// One sample of every lane through these layers: residual and skip sums in place.
 template <class P>
-void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
+void pass_layers(const DecoderPlan& plan, LaneGroup& group, Layers layers, const float* condition) {
   const std::int64_t lanes = group.lanes;
   const std::int64_t residual = plan.residual_stride;
-  const std::int64_t skip = plan.skip_stride;
-  const std::int64_t sums_stride = residual + skip;
+  const std::int64_t sums_stride = residual + plan.skip_stride;
   const std::int64_t newest = plan.kernel_size - 1;
-
-  for (std::int64_t b = 0; b < lanes; ++b) {
-    float* x = group.sums + b * sums_stride;
-    for (std::int64_t i = 0; i < residual; i += kWidth) {
-      Vector value = load(plan.first_bias + i);
-      for (std::int64_t k = 0; k < plan.kernel_size; ++k) {
-        value += group.inputs[k * lanes + b] * load(plan.first_taps + k * residual + i);
-      }
-      store(x + i, value);
-    }
-  }
-  Rows x = rows_of<P>(group.sums, sums_stride, residual, lanes, group.converted);
-  product<P, true>(plan.first_skip, x.data, x.bytes, plan.first_skip_bias, 0, group.sums + residual, sums_stride,
-                   lanes);
-
-  for (std::int64_t l = 0; l < plan.depth; ++l) {
+  for (std::int64_t l = layers.begin; l < layers.end; ++l) {
     const DecoderLayer& layer = plan.layers[l];
     const float* gates = condition + l * lanes * 2 * residual;
+    const Rows x = rows_of<P>(group.sums, sums_stride, residual, lanes, group.converted);
     if (newest > 0) {
       gates = older_taps<P>(plan, group, l, gates);
       // Now the oldest row is no longer needed: the newest takes its place.
@@ -132,20 +121,44 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
     }
     const Rows z = rows_of<P>(group.gated, residual, residual, lanes, group.converted);
     product<P, true>(layer.residual_and_skip, z.data, z.bytes, group.sums, sums_stride, group.sums, sums_stride, lanes);
-    x = rows_of<P>(group.sums, sums_stride, residual, lanes, group.converted);
   }
+}
+
+// One sample of every lane: from the inputs to the logits.
+template <class P>
+void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
+  using Ends = typename P::ForEnds;
+  const std::int64_t lanes = group.lanes;
+  const std::int64_t residual = plan.residual_stride;
+  const std::int64_t skip = plan.skip_stride;
+  const std::int64_t sums_stride = residual + skip;
+
+  for (std::int64_t b = 0; b < lanes; ++b) {
+    float* x = group.sums + b * sums_stride;
+    for (std::int64_t i = 0; i < residual; i += kWidth) {
+      Vector value = load(plan.first_bias + i);
+      for (std::int64_t k = 0; k < plan.kernel_size; ++k) {
+        value += group.inputs[k * lanes + b] * load(plan.first_taps + k * residual + i);
+      }
+      store(x + i, value);
+    }
+  }
+  const Rows x = rows_of<Ends>(group.sums, sums_stride, residual, lanes, group.converted);
+  product<Ends, true>(plan.first_skip, x.data, x.bytes, plan.first_skip_bias, 0, group.sums + residual, sums_stride,
+                      lanes);
+  pass_layers<Ends>(plan, group, {0, kFirstLayers}, condition);
+  pass_layers<P>(plan, group, {kFirstLayers, plan.depth}, condition);
 
   for (std::int64_t b = 0; b < lanes; ++b) {
     float* skips = group.sums + b * sums_stride + residual;
     for (std::int64_t i = 0; i < skip; i += kWidth) store(skips + i, rectified(load(skips + i)));
   }
   const float* projected = condition + plan.depth * lanes * 2 * residual;
-  const Rows s = rows_of<P>(group.sums + residual, sums_stride, skip, lanes, group.converted);
-  product<P, true>(plan.head, s.data, s.bytes, projected, skip, group.head, skip, lanes);
+  const Rows s = rows_of<Ends>(group.sums + residual, sums_stride, skip, lanes, group.converted);
+  product<Ends, true>(plan.head, s.data, s.bytes, projected, skip, group.head, skip, lanes);
   for (std::int64_t i = 0; i < lanes * skip; i += kWidth) store(group.head + i, rectified(load(group.head + i)));
-  const Rows h = rows_of<typename P::ForLogits>(group.head, skip, skip, lanes, group.converted);
-  product<typename P::ForLogits, true>(plan.logits, h.data, h.bytes, plan.logits_bias, 0, group.logits,
-                                       plan.classes_stride, lanes);
+  const Rows h = rows_of<Ends>(group.head, skip, skip, lanes, group.converted);
+  product<Ends, true>(plan.logits, h.data, h.bytes, plan.logits_bias, 0, group.logits, plan.classes_stride, lanes);
 }
 
 // heard = guidance heard + (1 - guidance) unheard: exactly `heard` for 1, exactly `unheard` for 0.

@@ -80,18 +80,50 @@ const float* older_taps_of_tiles(const DecoderPlan& plan, LaneGroup& group, std:
   return group.older[l] + phase * gates;
 }
 
+// As pass_layers of sampler_kernels.h, for this member's tiles. `x`: the residual sums, which begin in the member's
+// own.
 template <class P>
-void split_step(const DecoderPlan& plan, SplitMember& member, const float* condition) {
+void pass_layers_together(const DecoderPlan& plan, SplitMember& member, Layers layers, const float* condition,
+                          const float* x) {
   LaneGroup& group = member.state;
   const std::int64_t residual = plan.residual_stride;
-  const std::int64_t skip = plan.skip_stride;
   const std::int64_t newest = plan.kernel_size - 1;
   const std::int64_t row_bytes = P::kFormat.row_bytes(residual);
   const Tiles channels = share_of(member, residual);
-  const Tiles skips = share_of(member, skip);
+  const Tiles skips = share_of(member, plan.skip_stride);
   const std::int64_t half = residual / kTile;
   const Tiles filter = {half + channels.begin, half + channels.end};
   const Tiles skip_columns = {half + skips.begin, half + skips.end};  // of [residual; skip]
+  for (std::int64_t l = layers.begin; l < layers.end; ++l, x = group.sums) {
+    const DecoderLayer& layer = plan.layers[l];
+    const float* gates = condition + l * 2 * residual;
+    const Rows row = rows_of<P>(x, residual, residual, 1, group.converted);
+    if (newest > 0) {
+      gates = older_taps_of_tiles<P>(plan, group, l, gates, channels, filter);
+      char* slot = group.rings[l] + group.position % layer.ring_rows * row_bytes;
+      std::memcpy(slot, row.data, static_cast<std::size_t>(row_bytes));
+    }
+    product_of_tiles<P>(layer.taps[newest], channels, row.data, gates, group.gates);
+    product_of_tiles<P>(layer.taps[newest], filter, row.data, gates, group.gates);
+    for (std::int64_t i = channels.begin * kTile; i < channels.end * kTile; i += kWidth) {
+      store(group.gated + i, P::gated(load(group.gates + i), load(group.gates + residual + i)));
+    }
+    meet(member);
+    const Rows z = rows_of<P>(group.gated, residual, residual, 1, group.converted);
+    product_of_tiles<P>(layer.residual_and_skip, channels, z.data, group.sums, group.sums);
+    product_of_tiles<P>(layer.residual_and_skip, skip_columns, z.data, group.sums, group.sums);
+    meet(member);
+  }
+}
+
+template <class P>
+void split_step(const DecoderPlan& plan, SplitMember& member, const float* condition) {
+  using Ends = typename P::ForEnds;
+  LaneGroup& group = member.state;
+  const std::int64_t residual = plan.residual_stride;
+  const std::int64_t skip = plan.skip_stride;
+  const Tiles channels = share_of(member, residual);
+  const Tiles skips = share_of(member, skip);
   float* residual_sums = group.sums;
   float* skip_sums = group.sums + residual;
 
@@ -105,38 +137,18 @@ void split_step(const DecoderPlan& plan, SplitMember& member, const float* condi
   }
   for (std::int64_t i = channels.begin * kTile; i < channels.end * kTile; i += kWidth)
     store(residual_sums + i, load(own + i));
-  Rows x = rows_of<P>(own, residual, residual, 1, group.converted);
-  product_of_tiles<P>(plan.first_skip, skips, x.data, plan.first_skip_bias, skip_sums);
-
-  for (std::int64_t l = 0; l < plan.depth; ++l) {
-    const DecoderLayer& layer = plan.layers[l];
-    const float* gates = condition + l * 2 * residual;
-    if (newest > 0) {
-      gates = older_taps_of_tiles<P>(plan, group, l, gates, channels, filter);
-      char* slot = group.rings[l] + group.position % layer.ring_rows * row_bytes;
-      std::memcpy(slot, x.data, static_cast<std::size_t>(row_bytes));
-    }
-    product_of_tiles<P>(layer.taps[newest], channels, x.data, gates, group.gates);
-    product_of_tiles<P>(layer.taps[newest], filter, x.data, gates, group.gates);
-    for (std::int64_t i = channels.begin * kTile; i < channels.end * kTile; i += kWidth) {
-      store(group.gated + i, P::gated(load(group.gates + i), load(group.gates + residual + i)));
-    }
-    meet(member);
-    const Rows z = rows_of<P>(group.gated, residual, residual, 1, group.converted);
-    product_of_tiles<P>(layer.residual_and_skip, channels, z.data, group.sums, group.sums);
-    product_of_tiles<P>(layer.residual_and_skip, skip_columns, z.data, group.sums, group.sums);
-    meet(member);
-    x = rows_of<P>(residual_sums, residual, residual, 1, group.converted);
-  }
+  const Rows x = rows_of<Ends>(own, residual, residual, 1, group.converted);
+  product_of_tiles<Ends>(plan.first_skip, skips, x.data, plan.first_skip_bias, skip_sums);
+  pass_layers_together<Ends>(plan, member, {0, kFirstLayers}, condition, own);
+  pass_layers_together<P>(plan, member, {kFirstLayers, plan.depth}, condition, residual_sums);
 
   for (std::int64_t i = 0; i < skip; i += kWidth) store(own + i, rectified(load(skip_sums + i)));
-  const Rows s = rows_of<P>(own, skip, skip, 1, group.converted);
-  product_of_tiles<P>(plan.head, skips, s.data, condition + plan.depth * 2 * residual, group.head);
+  const Rows s = rows_of<Ends>(own, skip, skip, 1, group.converted);
+  product_of_tiles<Ends>(plan.head, skips, s.data, condition + plan.depth * 2 * residual, group.head);
   meet(member);
   for (std::int64_t i = 0; i < skip; i += kWidth) store(own + i, rectified(load(group.head + i)));
-  const Rows h = rows_of<typename P::ForLogits>(own, skip, skip, 1, group.converted);
-  product_of_tiles<typename P::ForLogits>(plan.logits, share_of(member, plan.classes_stride), h.data, plan.logits_bias,
-                                          group.logits);
+  const Rows h = rows_of<Ends>(own, skip, skip, 1, group.converted);
+  product_of_tiles<Ends>(plan.logits, share_of(member, plan.classes_stride), h.data, plan.logits_bias, group.logits);
   meet(member);
 }
 

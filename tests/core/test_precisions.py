@@ -10,8 +10,8 @@ from random_networks import SMALL_DECODER, SMALL_ENCODER, random_codes, random_c
 from musicstar_ext.architecture import DecoderConfig
 
 # Mean Kullback-Leibler divergence from the reference's next-sample distribution that rounding may cost, nats, on random
-# weights (which have nothing to average over and are the harder case). Measured at full size: 8e-5 and 1e-3.
-DIVERGENCE = {"bf16": 3e-4, "int8": 3e-3}
+# weights (which have nothing to average over and are the harder case). Measured at full size: 4e-5 and 9e-4 with AVX2.
+DIVERGENCE = {"bf16": 3e-4, "int8": 2e-3}
 # Root mean square error of encoder codes, relative to their own root mean square.
 CODE_ERROR = {"bf16": 0.02, "int8": 0.06}
 
@@ -115,26 +115,6 @@ def test_encoder_pieces_and_threads_change_no_bit(isa, precision):
     encoder = core.Encoder(sizes(SMALL_ENCODER), weights, threads=2, isa=isa, precision=precision)
     pieces = [encoder.push(piece) for piece in np.split(codes, [1, 7, 1039, 2000])]
     np.testing.assert_array_equal(np.concatenate([*pieces, encoder.finish()]), whole)
-
-
-def test_int8_is_the_same_integers_on_every_instruction_set():
-    """Dot products, products of bytes that meet in 16 bits, and 16-bit products give one result, up to fp32 rounding.
-
-    Neighbouring weights of opposite signs have one scale in all three.
-    """
-    weights = random_weights(SMALL_DECODER)
-    for name, values in weights.items():
-        if not name.endswith("bias"):
-            signs = np.where(np.arange(values.shape[1]) % 2, -1, 1).astype(np.float32)
-            weights[name] = np.abs(values) * signs[:, None]
-    codes, condition = random_codes(60, classes=100), random_condition(SMALL_DECODER, 60)
-    logits = [
-        core.Sampler(sizes(SMALL_DECODER), weights, isa=isa, precision="int8").score(condition[None], codes[None])
-        for isa in core.supported_isas()
-    ]
-    for other in logits[1:]:
-        # An activation that lies on a rounding border may fall on either side: rarely, and by one step.
-        assert np.median(np.abs(other - logits[0])) < 1e-3
 
 
 def test_an_unknown_precision_is_an_error():

@@ -20,7 +20,7 @@ struct Allowed {
   cpu::Precision precision;
   double divergence, code_error;
 };
-constexpr Allowed kAllowed[] = {{cpu::Precision::kBf16, 3e-4, 0.02}, {cpu::Precision::kInt8, 3e-3, 0.06}};
+constexpr Allowed kAllowed[] = {{cpu::Precision::kBf16, 3e-4, 0.02}, {cpu::Precision::kInt8, 3e-4, 0.06}};
 
 // Log-probabilities of each of the [T][classes] logits.
 template <class Float>
@@ -101,22 +101,31 @@ TEST_CASE("precisions: the encoder's codes are near the reference's") {
   }
 }
 
-TEST_CASE("precisions: int8 is the same integers on every instruction set") {
+TEST_CASE("precisions: between its ends int8 is the same integers on every instruction set") {
   // Short and shallow: an activation on a rounding border may fall on either side, and all that follows differs a
   // little.
   DecoderSizes sizes = small_decoder();
   sizes.blocks = 1;
-  sizes.layers = 2;
+  sizes.layers = 3;
   constexpr std::int64_t kLanes = 20;
   // Neighbouring weights of opposite signs have one scale whether their products meet in 16 bits or not.
   RandomDecoder decoder(sizes, 2, Signs::kOpposed);
-  // The logits, whose product is bf16's, are the head's channels as they are, or as its dot product rounds them.
-  std::vector<float> passed_on(sizes.classes * sizes.skip_channels, 0.0f);
-  for (std::int64_t a = 0; a < sizes.classes; ++a) {
-    passed_on[a * sizes.skip_channels + a % sizes.skip_channels] = 1.0f;
-  }
-  const std::vector<float> zeros(sizes.classes, 0.0f);
-  decoder.weights.logits = {passed_on.data(), zeros.data()};
+  // The ends, whose products are bf16's, add nothing of their own: what enters the first layer is its bias, which bf16
+  // holds, and passes it by; the logits are the skip sums, or those as bf16's dot product rounds them.
+  const std::int64_t skip = sizes.skip_channels;
+  const std::vector<float> zeros(std::max(sizes.classes, 2 * sizes.residual_channels) *
+                                 std::max(sizes.residual_channels, skip));
+  std::vector<float> first_bias(sizes.residual_channels), head(skip * skip), logits(sizes.classes * skip);
+  std::transform(first_bias.begin(), first_bias.end(), decoder.weights.first.bias, first_bias.begin(),
+                 [](float, float bias) { return bf16_of(bias); });
+  for (std::int64_t s = 0; s < skip; ++s) head[s * skip + s] = 1.0f;
+  for (std::int64_t a = 0; a < sizes.classes; ++a) logits[a * skip + a % skip] = 1.0f;
+  decoder.weights.first = {zeros.data(), first_bias.data()};
+  decoder.weights.first_skip.weight = zeros.data();
+  decoder.weights.layers[0].residual.weight = decoder.weights.layers[0].skip.weight = zeros.data();
+  decoder.weights.head = {head.data(), zeros.data()};
+  decoder.weights.head_condition = {zeros.data(), zeros.data()};
+  decoder.weights.logits = {logits.data(), zeros.data()};
   const DecoderInput input(sizes, kLanes, 5);
   const auto logits_on = [&](cpu::Isa isa) {
     const auto fast = cpu::make_sampler(sizes, decoder.weights, kLanes, 1, isa, cpu::Precision::kInt8);
