@@ -4,17 +4,18 @@
 |---|---|---|
 | fp32 | as trained | fp32 |
 | bf16 | rounded to 8 significant bits; on CPUs without a bf16 dot product only the decoder's weights | fp32 |
-| int8 | whole numbers to +-127, with a scale per output and per activation row | int32, then fp32 |
+| int8 | whole numbers to +-127, with a scale per output and per activation row; a decoder's ends are bf16 | int32, then fp32 |
 
 Conditioning, residual and skip sums, the encoder's code and the draw stay fp32 in all of them; sigmoid and tanh are as
-exact as the product that follows.
+exact as the product that follows. A decoder's ends are its first layer and its head, next to the samples, where most of
+int8's loss would arise.
 
 `auto` is the fastest one whose loss is negligible, both by measurement (docs/precision.md). Loss, in nats a sample of
-real recordings under trained models: bf16 stays within 0.002; int8 does not stay within 0.01 for narrow models, whose
-sums are too short for its rounding to average out, so it has to be asked for. Speed: bf16 is the faster one where the
-processor multiplies it directly, or widens it on the way at little cost as AVX-512 does. With AVX2 it is up to twice as
-fast with one or two lanes, whose weights' bytes are what takes time, but no faster with many, as files have them;
-portable vectors gain with one wide lane only.
+real recordings under trained models: bf16 stays within 0.002; int8 stays within 0.01 for the shipped models, but by no
+more than the measurement's error, so it has to be asked for. Speed: bf16 is the faster one where the processor
+multiplies it directly, or widens it on the way at little cost as AVX-512 does. With AVX2 it is up to twice as fast with
+one or two lanes, whose weights' bytes are what takes time, but no faster with many, as files have them; portable
+vectors gain with one wide lane only.
 
 GPUs have fp32 and bf16, and `auto` is bf16 there: its products run on tensor cores, whose sums are fp32.
 """
