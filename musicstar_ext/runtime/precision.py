@@ -4,7 +4,7 @@
 |---|---|---|
 | fp32 | as trained | fp32 |
 | bf16 | rounded to 8 significant bits; on CPUs without a bf16 dot product only the decoder's weights | fp32 |
-| int8 | whole numbers to +-127, with a scale per output and per activation row; a decoder's ends are bf16 | int32, then fp32 |
+| int8 | whole numbers to +-127, a scale per output and activation row; a decoder's ends are bf16 | int32, then fp32 |
 
 Conditioning, residual and skip sums, the encoder's code and the draw stay fp32 in all of them; sigmoid and tanh are as
 exact as the product that follows. A decoder's ends are its first layer and its head, next to the samples, where most of
