@@ -88,18 +88,15 @@ const float* older_taps(const DecoderPlan& plan, LaneGroup& group, std::int64_t 
   return group.older[l] + phase * lanes * gates;
 }
 
-struct Layers {
-  std::int64_t begin, end;
-};
-
-// One sample of every lane through these layers: residual and skip sums in place.
+// One sample of every lane through layers begin .. end - 1: residual and skip sums in place.
 template <class P>
-void pass_layers(const DecoderPlan& plan, LaneGroup& group, Layers layers, const float* condition) {
+void pass_layers(const DecoderPlan& plan, LaneGroup& group, std::int64_t begin, std::int64_t end,
+                 const float* condition) {
   const std::int64_t lanes = group.lanes;
   const std::int64_t residual = plan.residual_stride;
   const std::int64_t sums_stride = residual + plan.skip_stride;
   const std::int64_t newest = plan.kernel_size - 1;
-  for (std::int64_t l = layers.begin; l < layers.end; ++l) {
+  for (std::int64_t l = begin; l < end; ++l) {
     const DecoderLayer& layer = plan.layers[l];
     const float* gates = condition + l * lanes * 2 * residual;
     const Rows x = rows_of<P>(group.sums, sums_stride, residual, lanes, group.converted);
@@ -146,8 +143,8 @@ void step(const DecoderPlan& plan, LaneGroup& group, const float* condition) {
   const Rows x = rows_of<Ends>(group.sums, sums_stride, residual, lanes, group.converted);
   product<Ends, true>(plan.first_skip, x.data, x.bytes, plan.first_skip_bias, 0, group.sums + residual, sums_stride,
                       lanes);
-  pass_layers<Ends>(plan, group, {0, kFirstLayers}, condition);
-  pass_layers<P>(plan, group, {kFirstLayers, plan.depth}, condition);
+  pass_layers<Ends>(plan, group, 0, kFirstLayers, condition);
+  pass_layers<P>(plan, group, kFirstLayers, plan.depth, condition);
 
   for (std::int64_t b = 0; b < lanes; ++b) {
     float* skips = group.sums + b * sums_stride + residual;

@@ -83,8 +83,8 @@ const float* older_taps_of_tiles(const DecoderPlan& plan, LaneGroup& group, std:
 // As pass_layers of sampler_kernels.h, for this member's tiles. `x`: the residual sums, which begin in the member's
 // own.
 template <class P>
-void pass_layers_together(const DecoderPlan& plan, SplitMember& member, Layers layers, const float* condition,
-                          const float* x) {
+void pass_layers_together(const DecoderPlan& plan, SplitMember& member, std::int64_t begin, std::int64_t end,
+                          const float* condition, const float* x) {
   LaneGroup& group = member.state;
   const std::int64_t residual = plan.residual_stride;
   const std::int64_t newest = plan.kernel_size - 1;
@@ -94,7 +94,7 @@ void pass_layers_together(const DecoderPlan& plan, SplitMember& member, Layers l
   const std::int64_t half = residual / kTile;
   const Tiles filter = {half + channels.begin, half + channels.end};
   const Tiles skip_columns = {half + skips.begin, half + skips.end};  // of [residual; skip]
-  for (std::int64_t l = layers.begin; l < layers.end; ++l, x = group.sums) {
+  for (std::int64_t l = begin; l < end; ++l, x = group.sums) {
     const DecoderLayer& layer = plan.layers[l];
     const float* gates = condition + l * 2 * residual;
     const Rows row = rows_of<P>(x, residual, residual, 1, group.converted);
@@ -139,8 +139,8 @@ void split_step(const DecoderPlan& plan, SplitMember& member, const float* condi
     store(residual_sums + i, load(own + i));
   const Rows x = rows_of<Ends>(own, residual, residual, 1, group.converted);
   product_of_tiles<Ends>(plan.first_skip, skips, x.data, plan.first_skip_bias, skip_sums);
-  pass_layers_together<Ends>(plan, member, {0, kFirstLayers}, condition, own);
-  pass_layers_together<P>(plan, member, {kFirstLayers, plan.depth}, condition, residual_sums);
+  pass_layers_together<Ends>(plan, member, 0, kFirstLayers, condition, own);
+  pass_layers_together<P>(plan, member, kFirstLayers, plan.depth, condition, residual_sums);
 
   for (std::int64_t i = 0; i < skip; i += kWidth) store(own + i, rectified(load(skip_sums + i)));
   const Rows s = rows_of<Ends>(own, skip, skip, 1, group.converted);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 #include "musicstar/reference.h"
@@ -15,6 +16,14 @@ std::vector<cpu::Isa> tested_isas() {
   std::vector<cpu::Isa> isas;
   for (std::string name; names >> name;) isas.push_back(cpu::select_isa(name));  // throws where it is not here
   return isas.empty() ? cpu::supported_isas() : isas;
+}
+
+float rounded_to_bf16(float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+  std::memcpy(&x, &bits, sizeof bits);
+  return x;
 }
 
 double largest_difference(const std::vector<float>& found, const std::vector<double>& expected) {

@@ -36,6 +36,9 @@ void on_every_engine(const Test& test) {
   }
 }
 
+// To nearest even, and back.
+float rounded_to_bf16(float x);
+
 double largest_difference(const std::vector<float>& found, const std::vector<double>& expected);
 
 // Codes through an encoder in pieces that end at `cuts`, and the end of the audio: all frames [F][C].

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -33,14 +32,6 @@ std::vector<double> log_softmax(const std::vector<Float>& logits, std::int64_t c
     for (auto value = row; value != row + classes; ++value) *value -= top + std::log(total);
   }
   return result;
-}
-
-float bf16_of(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
 }
 
 void check_divergence(const DecoderSizes& sizes, std::int64_t samples) {
@@ -116,8 +107,8 @@ TEST_CASE("precisions: between its ends int8 is the same integers on every instr
   const std::vector<float> zeros(std::max(sizes.classes, 2 * sizes.residual_channels) *
                                  std::max(sizes.residual_channels, skip));
   std::vector<float> first_bias(sizes.residual_channels), head(skip * skip), logits(sizes.classes * skip);
-  std::transform(first_bias.begin(), first_bias.end(), decoder.weights.first.bias, first_bias.begin(),
-                 [](float, float bias) { return bf16_of(bias); });
+  std::transform(decoder.weights.first.bias, decoder.weights.first.bias + sizes.residual_channels, first_bias.begin(),
+                 rounded_to_bf16);
   for (std::int64_t s = 0; s < skip; ++s) head[s * skip + s] = 1.0f;
   for (std::int64_t a = 0; a < sizes.classes; ++a) logits[a * skip + a % skip] = 1.0f;
   decoder.weights.first = {zeros.data(), first_bias.data()};
@@ -138,7 +129,7 @@ TEST_CASE("precisions: between its ends int8 is the same integers on every instr
     std::vector<float> differences;
     for (std::size_t i = 0; i < found.size(); ++i) {
       if (expected[i] == 0.0f) continue;  // where the head's ReLU says so, much may be wrong
-      differences.push_back(std::fabs(found[i] - (rounds ? bf16_of(expected[i]) : expected[i])));
+      differences.push_back(std::fabs(found[i] - (rounds ? rounded_to_bf16(expected[i]) : expected[i])));
     }
     REQUIRE(differences.size() > found.size() / 4);
     const auto median = differences.begin() + static_cast<std::ptrdiff_t>(differences.size() / 2);

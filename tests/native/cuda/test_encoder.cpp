@@ -1,7 +1,6 @@
 // The encoder on a GPU against the reference, and the properties of streaming: what tests/native/test_encoder.cpp asks
 // of the CPU's.
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 
 #include "../engine_runs.h"
@@ -37,14 +36,6 @@ std::vector<Options> all_options(std::int64_t chunk = 0) {
 
 double tolerance_of(const Options& options) {
   return options.precision == cpu::Precision::kFp32 ? kFp32Tolerance : kBf16Tolerance;
-}
-
-float rounded_to_bf16(float x) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
-  std::memcpy(&x, &bits, sizeof bits);
-  return x;
 }
 
 // The weights that a layer's products take in bf16, and so does the reference that it is compared with.
