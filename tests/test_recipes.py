@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from recipe_runs import RECIPES, run_recipe
 
 from musicstar_ext.data.prepared import PreparedSet
 from musicstar_ext.data.prepared_writer import write_description, write_piece
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 DOMAINS = {"ab": ["a", "b"]}
 
 
@@ -31,8 +30,7 @@ def make_set(folder: Path, scores: dict[str, str], loudness: int, rate: int = 16
 
 
 def join(*arguments: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(RECIPES / "join_sets.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return run_recipe("join_sets", *arguments)
 
 
 @pytest.mark.parametrize("script", sorted(RECIPES.glob("*.sh")), ids=lambda path: path.name)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 from random_networks import random_weights
+from recipe_runs import run_recipe
 
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig, SpectrumConfig
 from musicstar_ext.checkpoints import load, save
@@ -19,8 +18,6 @@ from musicstar_ext.nn import build_network, load_weights
 from musicstar_ext.training.stages import untrained
 
 from .conftest import DOMAINS, RATE
-
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 def code_of(seed: int, mixing: np.ndarray | None = None):
@@ -50,8 +47,7 @@ def logits_of(checkpoint, codes: torch.Tensor) -> torch.Tensor:
 
 
 def align(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(RECIPES / "align_code.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return run_recipe("align_code", *arguments)
 
 
 def test_a_decoder_understands_the_same_code_in_other_words(tiny_set, tmp_path):

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from recipe_runs import run_recipe
 
 from musicstar_ext import Translator, checkpoints
 from musicstar_ext.checkpoints import Branch
 from musicstar_ext.runtime.engine import choose_engine
 
-from .test_align_code import RECIPES, code_of
+from .test_align_code import code_of
 
 
 def fit(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(RECIPES / "fit_spectrum.py"), "--held-out", "4", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return run_recipe("fit_spectrum", "--held-out", 4, *arguments)
 
 
 @pytest.fixture
