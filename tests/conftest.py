@@ -15,6 +15,9 @@ from musicstar_ext import checkpoints
 from musicstar_ext.architecture import DecoderConfig, EncoderConfig
 from musicstar_ext.checkpoints import Branch, Checkpoint
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a processor: more threads would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 RATE = 16_000
 
 
